@@ -1,0 +1,1 @@
+"""When a commit is durable: policies and syncs."""

@@ -1,0 +1,1 @@
+"""SQL: text to tokens, syntax, bound tree, plan, rows."""

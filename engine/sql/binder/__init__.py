@@ -1,0 +1,1 @@
+"""Names to columns, types, functions, aggregates and subqueries."""

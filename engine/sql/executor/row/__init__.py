@@ -1,0 +1,1 @@
+"""The row executor: closures and generators."""

@@ -1,0 +1,1 @@
+"""The one registry of scalar and aggregate functions."""

@@ -1,0 +1,1 @@
+"""Tokens to syntax: pyparsing statements around recursive-descent hot productions."""

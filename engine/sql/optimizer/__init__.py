@@ -1,0 +1,1 @@
+"""Rewrite rules over logical plans, and the choice of access paths."""

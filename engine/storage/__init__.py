@@ -1,0 +1,1 @@
+"""Pages, trees, memtable, checkpoint: one file."""

@@ -1,0 +1,1 @@
+"""Snapshots, locks, the commit protocol."""

@@ -1,0 +1,1 @@
+"""Result writers, error display, progress."""

@@ -1,0 +1,1 @@
+"""The log as rows: filter, decode, statistics."""
