@@ -11,6 +11,9 @@ $(VENV)/.test: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test]'
 	touch $@
 
+demo: $(VENV)/.test
+	$(BIN)/python examples/demo.py
+
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q
 
