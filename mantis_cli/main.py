@@ -1,0 +1,271 @@
+"""The `mantis` command: a lazy click group, and the one place where errors become exit codes.
+
+How a command is added
+1. `mantis_cli/commands/NAME.py` holds a click command or group called `command`. Its module may
+   import click, `mantis_cli.*` and `engine.errors` at the top; everything else (engine.database,
+   tools.*, rich, pyarrow, …) inside the function that runs.
+2. A row in COMMANDS below: name, module, one line of help. Nothing is imported until it is used.
+3. It writes data to stdout through `mantis_cli.output.stream.stdout()`, and narration with
+   `mantis_cli.output.stream.note()` (stderr, silent under --quiet).
+4. It raises: errors of `engine.errors`, `click.UsageError`, `exits.CannotRead`, or
+   `exits.Exit(code)` when it has already said why. It never calls sys.exit and never prints an
+   error itself: `run` draws every error and chooses the exit code (mantis_cli/exits.py).
+5. Long loops poll `SIGNALS.requested` (mantis_cli/signals.py) at least every 100 ms.
+
+`mantis FILE` is `mantis shell FILE` on a terminal and `mantis query FILE` otherwise;
+`mantis FILE "sql"` is `mantis query FILE "sql"`. Options may stand before the command's name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine import errors
+from mantis_cli import exits
+from mantis_cli.signals import SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "shell": ("shell", "Open the interactive shell."),
+    "query": ("query", "Run SQL and print the results."),
+    "new": ("new", "Create an empty database file."),
+    "import": ("import_", "Load CSV, TSV, JSON, JSONL or Parquet into a table."),
+    "export": ("export", "Write a table or a query's rows to a file."),
+    "schema": ("schema", "Print the statements that make the schema."),
+    "tables": ("tables", "List tables with their row counts and indexes."),
+    "info": ("info", "Show what a database file is, without opening it for use."),
+    "check": ("check", "Verify every page, tree, index and log record."),
+    "recover": ("recover", "Recover after a crash, and say what was found."),
+    "wal": ("wal", "Look into the log: dump, stat, verify."),
+    "bench": ("bench", "Measure against the sqlite3 module."),
+}
+
+EXIT_CODES = """\b
+Exit codes: 0 ok, 1 SQL or engine error, 2 usage, 3 cannot open, 4 timeout,
+5 damage found or data lost, 6 bench regression, 70 internal bug, 130 Ctrl-C,
+141 the reader closed the pipe."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"mantis_cli.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    click.echo(f"mantis {version('mantisdb')}")
+    ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Print the version and exit.",
+)
+def command() -> None:
+    """MantisDB: a SQL database in one file.
+
+    \b
+    mantis FILE              the shell; without a terminal, SQL from standard input
+    mantis FILE "select 1"   run one statement
+
+    Every command takes -h.
+    """
+
+
+def route(arguments: Sequence[str], interactive: bool) -> list[str]:
+    """The arguments with the command's name in front.
+
+    `interactive`: standard input and output are terminals. A first word that is neither a command
+    nor a plausible file name is left for click to complain about (with a suggestion).
+    """
+    words = list(arguments)
+    if not words:
+        return ["--help"]
+    if words[0] in COMMANDS or words[0] in ("-h", "--help", "-V", "--version"):
+        return words
+    files = _positionals(words)
+    if words[0].startswith("-") and files and words[files[0]] in COMMANDS:
+        return [words[files[0]], *words[: files[0]], *words[files[0] + 1 :]]
+    if not files or not _looks_like_file(words[files[0]], len(files)):
+        return words
+    scripted = len(files) > 1 or any(
+        word[:2] in ("-c", "-f") or word.startswith(("--command", "--file")) for word in words
+    )
+    return ["shell" if interactive and not scripted else "query", *words]
+
+
+# Options whose next word is a value; they may stand before the command's name.
+VALUED = frozenset(
+    "-o --output --format --null --timeout --on-error -p --param --max-rows --color --wait "
+    "-c --command -f --file".split()
+)
+
+
+def _positionals(words: list[str]) -> list[int]:
+    """The places of the words that are neither options nor values of options."""
+    places, skip = [], 0
+    for place, word in enumerate(words):
+        if skip:
+            skip -= 1
+        elif word == "--":
+            return [*places, *range(place + 1, len(words))]
+        elif word.startswith("-") and word != "-":
+            skip = 2 if word in ("-p", "--param") else int(word in VALUED)
+        else:
+            places.append(place)
+    return places
+
+
+def _looks_like_file(word: str, count: int) -> bool:
+    return count > 1 or "." in word or os.sep in word or os.path.exists(word)
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """The console script: run one command and exit with its code."""
+    SIGNALS.install()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    code = execute(words)
+    code = _flush(code)
+    if SIGNALS.terminated is not None:
+        _die_by(SIGNALS.terminated)
+    sys.exit(code)
+
+
+def execute(words: list[str]) -> int:
+    """Run one command line; returns its exit code. Every error is drawn here."""
+    try:
+        interactive = _is_terminal(sys.stdin) and _is_terminal(sys.stdout)
+        outcome: Any = command.main(
+            args=route(words, interactive), prog_name="mantis", standalone_mode=False
+        )
+        return outcome if isinstance(outcome, int) else exits.OK
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        return _draw_usage(error)
+    except (click.Abort, KeyboardInterrupt, exits.Interrupted):
+        return _say("interrupted", exits.INTERRUPTED)
+    except exits.Exit as done:
+        return done.code
+    except BrokenPipeError:
+        return exits.BROKEN_PIPE
+    except errors.Error as error:
+        code = _adjusted(exits.exit_code(error))
+        return _bug(error) if code == exits.BUG else _draw(error, code)
+    except exits.CannotRead as error:
+        return _draw(error, exits.CANNOT_OPEN)
+    except MemoryError:
+        return _say("error[53200]: out of memory", exits.FAILED)
+    except Exception as error:
+        return _bug(error)
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and not stream.closed and bool(stream.isatty())
+
+
+def _adjusted(code: int) -> int:
+    """A statement cancelled by nobody's Ctrl-C was cancelled by another session: an error."""
+    return exits.FAILED if code == exits.INTERRUPTED and not SIGNALS.requested else code
+
+
+def _draw(error: BaseException, code: int) -> int:
+    from mantis_cli.output.errors import draw_error
+    from mantis_cli.output.stream import complain
+
+    complain(draw_error(error))
+    return code
+
+
+def _draw_usage(error: click.ClickException) -> int:
+    from mantis_cli.output.stream import complain
+
+    lines = [f"error: {error.format_message()}"]
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.UsageError) and context is not None:
+        lines.append(f"  = try: {context.command_path} --help")
+    complain("\n".join(lines))
+    return exits.USAGE
+
+
+def _say(text: str, code: int) -> int:
+    from mantis_cli.output.stream import complain
+
+    complain(text)
+    return code
+
+
+def _bug(error: BaseException) -> int:
+    from mantis_cli.crash import write_crash_report
+
+    path = write_crash_report(error)
+    where = f"the traceback is in {path}" if path else "the traceback could not be written"
+    return _say(
+        f"internal error: {type(error).__name__}: {error}\n"
+        f"  = this is a bug of MantisDB; {where}",
+        exits.BUG,
+    )
+
+
+def _flush(code: int) -> int:
+    """Flush both streams; a reader that has gone away becomes BROKEN_PIPE, quietly."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except BrokenPipeError:
+            null = os.open(os.devnull, os.O_WRONLY)  # so that the flush at exit says nothing
+            os.dup2(null, stream.fileno())
+            os.close(null)
+            code = exits.BROKEN_PIPE
+        except OSError as error:
+            code = _say(f"error: cannot write the output: {error.strerror}", exits.FAILED)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+    return code
+
+
+def _die_by(number: int) -> None:
+    """End by the signal that asked for it, so that the parent sees the reason."""
+    import signal
+
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+if __name__ == "__main__":
+    run()
