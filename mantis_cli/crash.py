@@ -7,9 +7,7 @@ written. It holds no SQL and no values beyond what the traceback's own message s
 from __future__ import annotations
 
 import os
-import platform
 import sys
-import tempfile
 import time
 import traceback
 
@@ -21,12 +19,12 @@ def write_crash_report(error: BaseException) -> str | None:
     name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     text = "".join(
         [
-            f"command: {' '.join(sys.argv)}\n",
-            f"python: {platform.python_version()} on {platform.platform()}\n\n",
+            f"command: {' '.join(sys.argv[1:2])}\n",
+            f"python: {sys.version}\nsystem: {' '.join(os.uname())}\n\n",
             *traceback.format_exception(error),
         ]
     )
-    for directory in (state_directory(), tempfile.gettempdir()):
+    for directory in (state_directory(), os.environ.get("TMPDIR", "/tmp")):
         path = os.path.join(directory, name)
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)

@@ -31,7 +31,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
-class Exit(Exception):  # noqa: N818  (an outcome, not an error)
+class Exit(Exception):
     """End the process with `code`. The command has already said why."""
 
     def __init__(self, code: int) -> None:
@@ -39,7 +39,16 @@ class Exit(Exception):  # noqa: N818  (an outcome, not an error)
         self.code = code
 
 
-class CannotRead(Exception):  # noqa: N818
+class Failed(Exception):
+    """The command cannot go on for a reason outside the engine (exit code 1)."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class CannotRead(Exception):
     """An input or output file named by the user cannot be opened (exit code 3)."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -48,7 +57,7 @@ class CannotRead(Exception):  # noqa: N818
         self.hint = hint
 
 
-class Interrupted(BaseException):  # noqa: N818
+class Interrupted(BaseException):
     """Ctrl-C while the command waits outside the engine (exit code 130)."""
 
 
@@ -58,6 +67,8 @@ def exit_code(error: BaseException) -> int:
         return error.code
     if isinstance(error, Interrupted):
         return INTERRUPTED
+    if isinstance(error, Failed):
+        return FAILED
     if isinstance(error, (errors.CannotOpen, CannotRead)):
         return CANNOT_OPEN
     if isinstance(error, errors.StatementTimeout):

@@ -1,9 +1,9 @@
 """The `mantis` command: a lazy click group, and the one place where errors become exit codes.
 
 How a command is added
-1. `mantis_cli/commands/NAME.py` holds a click command or group called `command`. Its module may
-   import click, `mantis_cli.*` and `engine.errors` at the top; everything else (engine.database,
-   tools.*, rich, pyarrow, …) inside the function that runs.
+1. `mantis_cli/commands/NAME.py` holds a click command or group called `command`. The module is
+   imported only when its command runs, so it imports what it always needs at its top; rich,
+   pyarrow, numpy, prompt_toolkit and pygments stay inside the functions that need them.
 2. A row in COMMANDS below: name, module, one line of help. Nothing is imported until it is used.
 3. It writes data to stdout through `mantis_cli.output.stream.stdout()`, and narration with
    `mantis_cli.output.stream.note()` (stderr, silent under --quiet).
@@ -18,15 +18,20 @@ How a command is added
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine import errors
-from mantis_cli import exits
+from mantis_cli import __version__, exits
+from mantis_cli.crash import write_crash_report
+from mantis_cli.output.errors import draw_error
+from mantis_cli.output.stream import complain
 from mantis_cli.signals import SIGNALS
 
 if TYPE_CHECKING:
@@ -66,17 +71,32 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            raise click.UsageError(unknown_word(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
+def unknown_word(word: str) -> str:
+    """What to say about a first word that is neither a command nor a file."""
+    if word.startswith("-"):
+        return f"no such option: {word}"
+    close = difflib.get_close_matches(word.lower(), COMMANDS, n=1)
+    if close:
+        return f'no such command: {word} (did you mean "{close[0]}"?)'
+    return f"no such command or file: {word}"
+
+
 def print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from importlib.metadata import version
-
-    click.echo(f"mantis {version('mantisdb')}")
+    click.echo(f"mantis {__version__}")
     ctx.exit()
 
 
@@ -129,14 +149,15 @@ def route(arguments: Sequence[str], interactive: bool) -> list[str]:
 
 # Options whose next word is a value; they may stand before the command's name.
 VALUED = frozenset(
-    "-o --output --format --null --timeout --on-error -p --param --max-rows --color --wait "
-    "-c --command -f --file".split()
+    {"-o", "--output", "--format", "--null", "--timeout", "--on-error", "--max-rows", "--color"}
+    | {"--wait", "-c", "--command", "-f", "--file"}
 )
 
 
 def _positionals(words: list[str]) -> list[int]:
     """The places of the words that are neither options nor values of options."""
-    places, skip = [], 0
+    places: list[int] = []
+    skip = 0
     for place, word in enumerate(words):
         if skip:
             skip -= 1
@@ -185,8 +206,8 @@ def execute(words: list[str]) -> int:
     except errors.Error as error:
         code = _adjusted(exits.exit_code(error))
         return _bug(error) if code == exits.BUG else _draw(error, code)
-    except exits.CannotRead as error:
-        return _draw(error, exits.CANNOT_OPEN)
+    except (exits.CannotRead, exits.Failed) as error:
+        return _draw(error, exits.exit_code(error))
     except MemoryError:
         return _say("error[53200]: out of memory", exits.FAILED)
     except Exception as error:
@@ -203,16 +224,11 @@ def _adjusted(code: int) -> int:
 
 
 def _draw(error: BaseException, code: int) -> int:
-    from mantis_cli.output.errors import draw_error
-    from mantis_cli.output.stream import complain
-
     complain(draw_error(error))
     return code
 
 
 def _draw_usage(error: click.ClickException) -> int:
-    from mantis_cli.output.stream import complain
-
     lines = [f"error: {error.format_message()}"]
     context = getattr(error, "ctx", None)
     if isinstance(error, click.UsageError) and context is not None:
@@ -222,20 +238,15 @@ def _draw_usage(error: click.ClickException) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    from mantis_cli.output.stream import complain
-
     complain(text)
     return code
 
 
 def _bug(error: BaseException) -> int:
-    from mantis_cli.crash import write_crash_report
-
     path = write_crash_report(error)
     where = f"the traceback is in {path}" if path else "the traceback could not be written"
     return _say(
-        f"internal error: {type(error).__name__}: {error}\n"
-        f"  = this is a bug of MantisDB; {where}",
+        f"internal error: {type(error).__name__}: {error}\n  = this is a bug of MantisDB; {where}",
         exits.BUG,
     )
 
@@ -261,8 +272,6 @@ def _flush(code: int) -> int:
 
 def _die_by(number: int) -> None:
     """End by the signal that asked for it, so that the parent sees the reason."""
-    import signal
-
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 

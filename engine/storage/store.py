@@ -17,7 +17,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -52,6 +52,30 @@ class TreeSpec(msgspec.Struct, frozen=True, gc=False):
     columns: tuple[ColumnSpec, ...] = ()
     key_column: int | None = None
     storage: str = "btree"
+
+
+TREE_DIRECTORY = 0  # key = tree id, row = (MessagePack TreeSpec,): which trees exist
+CATALOG_TREE = 1  # key = object id, row = (kind, name, payload): see engine.catalog
+FIRST_USER_ID = 16
+
+DIRECTORY_SPEC = TreeSpec(TREE_DIRECTORY, "int", (ColumnSpec(0, "binary"),))
+CATALOG_SPEC = TreeSpec(
+    CATALOG_TREE, "int", (ColumnSpec(0, "utf8"), ColumnSpec(1, "utf8"), ColumnSpec(2, "binary"))
+)
+"""The two trees that always exist."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_spec = msgspec.msgpack.Decoder(TreeSpec).decode
+
+
+def encode_tree_spec(spec: TreeSpec) -> Row:
+    """The TREE_DIRECTORY row that creates the tree."""
+    return (_encode(spec),)
+
+
+def decode_tree_spec(row: Row) -> TreeSpec:
+    """The spec in a TREE_DIRECTORY row."""
+    return _decode_spec(row[0])
 
 
 class Capabilities(msgspec.Struct, frozen=True, gc=False):
@@ -112,6 +136,13 @@ class Store(Protocol):
 
     @property
     def visible_ts(self) -> int: ...
+
+    def point_reader(
+        self, tree_id: int, columns: tuple[int, ...] | None = None
+    ) -> Callable[[Key], Row | None]:
+        """A function that reads the newest visible row of a key (its wanted positions), without
+        a snapshot. It stays good over commits and checkpoints; None once the tree is gone."""
+        ...
 
     def snapshot(self) -> Snapshot:
         """The newest visible state. Never blocks."""

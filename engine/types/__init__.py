@@ -22,41 +22,114 @@ interval     (months, days, µs)             bytes, 16                        da
 uuid         bytes, 16                      same                             uuid.UUID
 json         str (valid JSON text)          same                             str
 unknown      str | None                     never stored                     str
+
+Modules: kinds (SqlType, names), numbers, dates, text_forms (input and output), casts (which casts
+exist and the function of each), forms (storage, Python and comparison forms), arrow.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from engine.types.casts import (
+    can_cast,
+    cannot_cast,
+    cast_function,
+    common_type,
+    literal_converter,
+)
+from engine.types.forms import (
+    NAN_KEY,
+    Interval,
+    TypeMismatch,
+    comparison_key,
+    from_python,
+    from_storage,
+    parameter_converter,
+    python_converter,
+    to_storage,
+)
+from engine.types.kinds import (
+    BIGINT,
+    BOOLEAN,
+    BYTEA,
+    DATE,
+    DOUBLE,
+    FLOAT_KINDS,
+    INTEGER,
+    INTEGER_KINDS,
+    INTEGER_RANGES,
+    INTERVAL,
+    JSON,
+    KINDS,
+    NUMBER_KINDS,
+    NUMERIC,
+    REAL,
+    SMALLINT,
+    TEXT,
+    TEXT_KINDS,
+    TIME,
+    TIMESTAMP,
+    TIMESTAMPTZ,
+    UNKNOWN,
+    UUID,
+    Row,
+    SqlType,
+    Value,
+    family,
+    is_scaled,
+    parse_type_name,
+    physical_kind,
+    type_names,
+    type_text,
+)
+from engine.types.text_forms import format_text, parse_text
 
-import msgspec
-
-Value: TypeAlias = Any
-Row: TypeAlias = tuple[Value, ...]
-
-
-class SqlType(msgspec.Struct, frozen=True, gc=False):
-    """A SQL type. kind: one of the names in the module header ('unknown' for an untyped string
-    literal, parameter or NULL). precision: NUMERIC p, VARCHAR/CHAR n. scale: NUMERIC s."""
-
-    kind: str
-    precision: int | None = None
-    scale: int | None = None
-
-
-BOOLEAN = SqlType("boolean")
-SMALLINT = SqlType("smallint")
-INTEGER = SqlType("integer")
-BIGINT = SqlType("bigint")
-REAL = SqlType("real")
-DOUBLE = SqlType("double")
-NUMERIC = SqlType("numeric")
-TEXT = SqlType("text")
-BYTEA = SqlType("bytea")
-DATE = SqlType("date")
-TIME = SqlType("time")
-TIMESTAMP = SqlType("timestamp")
-TIMESTAMPTZ = SqlType("timestamptz")
-INTERVAL = SqlType("interval")
-UUID = SqlType("uuid")
-JSON = SqlType("json")
-UNKNOWN = SqlType("unknown")
+__all__ = [
+    "BIGINT",
+    "BOOLEAN",
+    "BYTEA",
+    "DATE",
+    "DOUBLE",
+    "FLOAT_KINDS",
+    "INTEGER",
+    "INTEGER_KINDS",
+    "INTEGER_RANGES",
+    "INTERVAL",
+    "JSON",
+    "KINDS",
+    "NAN_KEY",
+    "NUMBER_KINDS",
+    "NUMERIC",
+    "REAL",
+    "SMALLINT",
+    "TEXT",
+    "TEXT_KINDS",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMPTZ",
+    "UNKNOWN",
+    "UUID",
+    "Interval",
+    "Row",
+    "SqlType",
+    "TypeMismatch",
+    "Value",
+    "can_cast",
+    "cannot_cast",
+    "cast_function",
+    "common_type",
+    "comparison_key",
+    "family",
+    "format_text",
+    "from_python",
+    "from_storage",
+    "is_scaled",
+    "literal_converter",
+    "parameter_converter",
+    "parse_text",
+    "parse_type_name",
+    "physical_kind",
+    "python_converter",
+    "to_storage",
+    "type_names",
+    "type_text",
+]

@@ -1,0 +1,356 @@
+"""One tree: memtable generations over a frozen tree, as a reader at one commit_ts sees it.
+
+    memtrees[0]  active generation   ┐
+    memtrees[1]  sealed generation   ├ newest first: the first visible version of a key wins,
+    …                                ┘ a tombstone hides everything below
+    frozen       the state at the last checkpoint; no versions, every reader sees all of it
+
+Invariants
+1. A TableView never changes: a checkpoint makes new views, running snapshots keep the old ones.
+2. A reader at S uses a view whose frozen tree holds commits <= S only.
+3. The tree exists for readers at created_ts <= S < dropped_ts (`dropped_ts` alone is set later,
+   by the commit that drops the tree).
+
+Does not: pin pages or versions (a snapshot does), write anything.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from engine.storage.memtable import MemTree
+from engine.storage.store import Key, Row, TreeSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NEVER = 1 << 62
+BATCH_ROWS = 65_536
+SEGMENTS_MAX = 16  # more changed runs than this in a range: rows are merged one by one
+
+
+class FrozenTree(Protocol):
+    """What a view needs of the state at the checkpoint; engine.storage.btree.Tree has it."""
+
+    def get(self, key: Key) -> Row | None: ...
+
+    def point_reader(
+        self, columns: tuple[int, ...] | None = None
+    ) -> Callable[[Key], Row | None]: ...
+
+    def scan(
+        self,
+        lo: Key | None = None,
+        hi: Key | None = None,
+        reverse: bool = False,
+        columns: tuple[int, ...] | None = None,
+    ) -> Iterator[tuple[Key, Row]]: ...
+
+    def scan_batches(
+        self,
+        lo: Key | None = None,
+        hi: Key | None = None,
+        columns: tuple[int, ...] | None = None,
+    ) -> Iterator[pa.RecordBatch]: ...
+
+    def count_range(self, lo: Key | None = None, hi: Key | None = None) -> int: ...
+
+    def first_key(self) -> Key | None: ...
+
+    def last_key(self) -> Key | None: ...
+
+
+class TableView:
+    """One tree's generations over its frozen tree."""
+
+    __slots__ = ("created_ts", "dropped_ts", "frozen", "memtrees", "spec", "tally")
+
+    def __init__(
+        self,
+        spec: TreeSpec,
+        memtrees: tuple[MemTree, ...],
+        frozen: FrozenTree,
+        created_ts: int = 0,
+        dropped_ts: int = NEVER,
+    ) -> None:
+        self.spec = spec
+        self.memtrees = memtrees
+        self.frozen = frozen
+        self.created_ts = created_ts
+        self.dropped_ts = dropped_ts
+        self.tally = FrozenTally()
+
+    def get(self, key: Key, commit_ts: int) -> Row | None:
+        for memtree in self.memtrees:
+            version = memtree.versions.get(key)
+            while version is not None:
+                if version.commit_ts <= commit_ts:
+                    return version.row
+                version = version.prev
+        return self.frozen.get(key)
+
+    def scan(
+        self,
+        commit_ts: int,
+        lo: Key | None,
+        hi: Key | None,
+        reverse: bool,
+        columns: tuple[int, ...] | None,
+    ) -> Iterator[tuple[Key, Row]]:
+        """Rows of [lo, hi) in key order; with columns, just those positions of each row."""
+        if not any(memtree.has_keys_between(lo, hi) for memtree in self.memtrees):
+            return self.frozen.scan(lo, hi, reverse, columns)
+        return self._scan_merged(commit_ts, lo, hi, reverse, columns)
+
+    def _scan_merged(
+        self,
+        commit_ts: int,
+        lo: Key | None,
+        hi: Key | None,
+        reverse: bool,
+        columns: tuple[int, ...] | None,
+    ) -> Iterator[tuple[Key, Row]]:
+        project = projection(columns)
+        changes = self._changes(commit_ts, lo, hi, reverse)
+        change = next(changes, None)
+        for entry in self.frozen.scan(lo, hi, reverse, columns):
+            key = entry[0]
+            while change is not None and (
+                change[0] > key if reverse else change[0] < key  # type: ignore[operator]
+            ):
+                if change[1] is not None:
+                    yield change[0], project(change[1])
+                change = next(changes, None)
+            if change is not None and change[0] == key:
+                if change[1] is not None:
+                    yield key, project(change[1])
+                change = next(changes, None)
+            else:
+                yield entry
+        while change is not None:
+            if change[1] is not None:
+                yield change[0], project(change[1])
+            change = next(changes, None)
+
+    def _changes(
+        self, commit_ts: int, lo: Key | None, hi: Key | None, reverse: bool
+    ) -> Iterator[tuple[Key, Row | None]]:
+        """What the generations say about [lo, hi), in order: (key, row or None for deleted)."""
+        used = [memtree for memtree in self.memtrees if memtree.versions]
+        if len(used) == 1:
+            versions = used[0].versions
+            for key in used[0].keys_between(lo, hi, reverse):
+                version = versions.get(key)
+                while version is not None:
+                    if version.commit_ts <= commit_ts:
+                        yield key, version.row
+                        break
+                    version = version.prev
+            return
+        last: Key | None = None
+        for key in heapq.merge(
+            *(memtree.keys_between(lo, hi, reverse) for memtree in used), reverse=reverse
+        ):
+            if key == last:
+                continue
+            last = key
+            for memtree in used:
+                version = memtree.visible(key, commit_ts)
+                if version is not None:
+                    yield key, version.row
+                    break
+
+    def scan_batches(
+        self, commit_ts: int, lo: Key | None, hi: Key | None, columns: tuple[int, ...] | None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of [lo, hi) as Arrow batches of up to BATCH_ROWS rows.
+
+        Stretches without changes are the frozen tree's own batches; where changes are scattered
+        (more than SEGMENTS_MAX runs), rows are merged and put into columns.
+        """
+        if not any(memtree.has_keys_between(lo, hi) for memtree in self.memtrees):
+            yield from self.frozen.scan_batches(lo, hi, columns)
+            return
+        segments = self._segments(commit_ts, lo, hi)
+        if segments is None:
+            rows = (row for _, row in self._scan_merged(commit_ts, lo, hi, False, columns))
+            yield from batches_of_rows(self.spec, columns, rows)
+            return
+        project = projection(columns)
+        for frozen_lo, frozen_hi, changed in segments:
+            if frozen_lo is None or frozen_hi is None or frozen_lo < frozen_hi:  # type: ignore[operator]
+                yield from self.frozen.scan_batches(frozen_lo, frozen_hi, columns)
+            if changed:
+                yield from batches_of_rows(self.spec, columns, (project(row) for row in changed))
+
+    def _segments(
+        self, commit_ts: int, lo: Key | None, hi: Key | None
+    ) -> list[tuple[Key | None, Key | None, list[Row]]] | None:
+        """[lo, hi) as (frozen from, frozen to, rows after it) pieces, or None when scattered.
+
+        A run of changed keys with no frozen row between them is one piece.
+        """
+        pieces: list[tuple[Key | None, Key | None, list[Row]]] = []
+        frozen_lo = lo
+        run: list[Row] = []
+        run_lo: Key | None = None
+        run_end: Key | None = None  # first key after the run's last
+        next_frozen: Key | None = None  # first frozen key at or after run_end
+        for key, row in self._changes(commit_ts, lo, hi, False):
+            same_run = run_end is not None and (
+                next_frozen is None or key <= next_frozen  # type: ignore[operator]
+            )
+            if not same_run:
+                if run_end is not None:
+                    pieces.append((frozen_lo, run_lo, run))
+                    frozen_lo = run_end
+                    if len(pieces) > SEGMENTS_MAX:
+                        return None
+                run, run_lo = [], key
+            if row is not None:
+                run.append(row)
+            run_end = key + 1 if isinstance(key, int) else key + b"\0"
+            if not same_run or (next_frozen is not None and next_frozen <= key):  # type: ignore[operator]
+                next_frozen = next((k for k, _ in self.frozen.scan(run_end, None, False, ())), None)
+        if run_end is not None:
+            pieces.append((frozen_lo, run_lo, run))
+            frozen_lo = run_end
+        pieces.append((frozen_lo, hi, []))
+        return pieces
+
+    def count(self, commit_ts: int) -> int:
+        """Rows at commit_ts: the frozen count, corrected by the keys the memtable knows."""
+        total = self.frozen.count_range(None, None)
+        used = [memtree for memtree in self.memtrees if memtree.versions]
+        if not used:
+            return total
+        for place, memtree in enumerate(used):
+            for key in memtree.arrivals[:]:
+                if any(key in newer.versions for newer in used[:place]):
+                    continue  # counted there
+                version = memtree.visible(key, commit_ts)
+                if version is None:
+                    below = (older.visible(key, commit_ts) for older in used[place + 1 :])
+                    version = next((found for found in below if found is not None), None)
+                if version is not None:
+                    total += (version.row is not None) - self.tally.holds(self.frozen, key)
+        return total
+
+    def last_key(self) -> Key | None:
+        """The greatest key any generation or the frozen tree knows, deleted or not."""
+        keys = [memtree.last_key() for memtree in self.memtrees]
+        keys.append(self.frozen.last_key())
+        known = [key for key in keys if key is not None]
+        return max(known) if known else None  # type: ignore[type-var]
+
+
+class FrozenTally:
+    """Remembers which changed keys the frozen tree holds, so that counting asks once a key."""
+
+    __slots__ = ("found", "last")
+
+    def __init__(self) -> None:
+        self.found: dict[Key, bool] = {}
+        self.last: Key | None = None
+
+    def holds(self, frozen: FrozenTree, key: Key) -> bool:
+        known = self.found.get(key)
+        if known is None:
+            if self.last is None:
+                self.last = frozen.last_key()
+            beyond = self.last is None or key > self.last  # type: ignore[operator]
+            known = False if beyond else frozen.get(key) is not None
+            self.found[key] = known
+        return known
+
+
+class EmptyTree:
+    """The frozen tree of a tree that no checkpoint has written."""
+
+    def get(self, key: Key) -> Row | None:
+        return None
+
+    def point_reader(self, columns: tuple[int, ...] | None = None) -> Callable[[Key], Row | None]:
+        return self.get
+
+    def scan(
+        self,
+        lo: Key | None = None,
+        hi: Key | None = None,
+        reverse: bool = False,
+        columns: tuple[int, ...] | None = None,
+    ) -> Iterator[tuple[Key, Row]]:
+        return iter(())
+
+    def scan_batches(
+        self,
+        lo: Key | None = None,
+        hi: Key | None = None,
+        columns: tuple[int, ...] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        return iter(())
+
+    def count_range(self, lo: Key | None = None, hi: Key | None = None) -> int:
+        return 0
+
+    def first_key(self) -> Key | None:
+        return None
+
+    def last_key(self) -> Key | None:
+        return None
+
+
+EMPTY_TREE = EmptyTree()
+
+
+def projection(columns: tuple[int, ...] | None) -> Callable[[Row], Row]:
+    """A function from a whole row to the row of the wanted positions (None: all)."""
+    if columns is None:
+        return _whole
+    if not columns:
+        return _empty
+    if len(columns) == 1:
+        position = columns[0]
+        return lambda row: (row[position],)
+    return itemgetter(*columns)
+
+
+def _whole(row: Row) -> Row:
+    return row
+
+
+def _empty(row: Row) -> Row:
+    return ()
+
+
+def arrow_type(physical: str) -> Any:
+    """The Arrow type that holds a physical kind (store.PHYSICAL_KINDS)."""
+    import pyarrow as pa
+
+    names = {"bool": "bool", "utf8": "string", "float32": "float", "float64": "double"}
+    return pa.type_for_alias(names.get(physical, physical))
+
+
+def batches_of_rows(
+    spec: TreeSpec, columns: tuple[int, ...] | None, rows: Iterator[Row]
+) -> Iterator[pa.RecordBatch]:
+    """Rows (already projected to `columns`) as batches of up to BATCH_ROWS rows."""
+    import itertools
+
+    import pyarrow as pa
+
+    wanted = range(len(spec.columns)) if columns is None else columns
+    schema = pa.schema(
+        [(str(position), arrow_type(spec.columns[position].physical)) for position in wanted]
+    )
+    while chunk := list(itertools.islice(rows, BATCH_ROWS)):
+        if not schema:
+            yield pa.RecordBatch.from_struct_array(pa.array([{}] * len(chunk), pa.struct([])))
+            continue
+        arrays = [
+            pa.array(values, field.type) for values, field in zip(zip(*chunk, strict=True), schema)
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)

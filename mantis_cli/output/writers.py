@@ -1,0 +1,129 @@
+"""Formats by name, and writing one result into a sink.
+
+    write_result(result, "csv", sink, options) -> rows written
+
+A `Sink` is where bytes go: standard output or a file. It keeps at most one chunk.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from typing import BinaryIO, TextIO
+
+from engine.errors import Error
+from mantis_cli.exits import CannotRead, Failed
+from mantis_cli.output.delimited import write_csv, write_tsv
+from mantis_cli.output.json_text import write_json, write_jsonl
+from mantis_cli.output.layout import Columns, Counter, Options, Rows, Writer
+from mantis_cli.output.stream import speaks_unicode, terminal_width, wants_color
+from mantis_cli.output.table import write_markdown, write_table, write_vertical
+
+FORMATS: dict[str, Writer] = {
+    "table": write_table,
+    "csv": write_csv,
+    "tsv": write_tsv,
+    "json": write_json,
+    "jsonl": write_jsonl,
+    "markdown": write_markdown,
+    "vertical": write_vertical,
+}
+LAYOUTS = frozenset({"table", "markdown", "vertical"})  # for people: capped on a terminal
+TERMINAL_ROWS = 1000
+
+
+class Sink:
+    """Where a result goes. Text in the stream's encoding; machine formats in UTF-8."""
+
+    def __init__(self, raw: BinaryIO, text: TextIO | None = None, owned: bool = False) -> None:
+        self.raw = raw
+        self.text = text
+        self.owned = owned
+
+    def write(self, chunk: str | bytes, machine: bool = False) -> None:
+        if isinstance(chunk, str):
+            encoding = "utf-8" if machine or self.text is None else self.text.encoding or "utf-8"
+            chunk = chunk.encode(encoding, "surrogateescape" if machine else "backslashreplace")
+        try:
+            self.raw.write(chunk)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Failed(f"cannot write the output: {error.strerror}") from None
+
+    def flush(self) -> None:
+        self.raw.flush()
+
+    def close(self) -> None:
+        """Flush; close the file if it is ours."""
+        self.raw.flush()
+        if self.owned:
+            self.raw.close()
+
+
+def stdout_sink() -> Sink:
+    """Standard output. Text still in its buffer goes out first."""
+    sys.stdout.flush()
+    return Sink(sys.stdout.buffer, sys.stdout)
+
+
+def open_sink(path: str | None) -> Sink:
+    """A file to write (`-` or None is standard output). Raises CannotRead."""
+    if path is None or path == "-":
+        return stdout_sink()
+    try:
+        return Sink(open(path, "wb"), owned=True)
+    except OSError as error:
+        raise CannotRead(f"cannot write {path}: {error.strerror}") from None
+
+
+def terminal_options(sink: Sink, **changes: object) -> Options:
+    """Options for what the sink is: fitted and coloured on a terminal, plain elsewhere."""
+    stream = sink.text
+    base: dict[str, object] = {
+        "width": terminal_width(stream) if stream is not None else None,
+        "color": stream is not None and wants_color(stream),
+        "unicode": stream is None or speaks_unicode(stream),
+    }
+    return Options(**{**base, **changes})  # type: ignore[arg-type]
+
+
+def suggest_format(name: str) -> str:
+    """The message for an unknown format."""
+    close = difflib.get_close_matches(name, FORMATS, n=1)
+    guess = f' (did you mean "{close[0]}"?)' if close else ""
+    return f"no such format: {name}{guess}; there are {', '.join(FORMATS)}"
+
+
+def write_rows(
+    columns: Columns,
+    rows: Rows,
+    format_name: str,
+    sink: Sink,
+    options: Options,
+    max_rows: int | None = None,
+) -> int:
+    """Stream rows into the sink; returns how many the result had.
+
+    max_rows: rows shown (None for all). What it hides is counted and announced by a note.
+    An error while rows are made leaves what was written; a JSON array is then left open, so that
+    a cut document can never pass for a whole one.
+    """
+    counter = Counter(rows, max_rows)
+    machine = format_name not in LAYOUTS
+    try:
+        for chunk in FORMATS[format_name](columns, counter, options):
+            sink.write(chunk, machine)
+    except Error:
+        sink.flush()
+        raise
+    sink.flush()
+    if max_rows is not None:
+        counter.finish()
+        if counter.hidden:
+            hidden = f"{counter.hidden:,}".replace(",", " ")
+            options.note(
+                f"note: {hidden} more row{'s'[: counter.hidden > 1]} not shown; "
+                "--max-rows 0 for all"
+            )
+    return counter.count + counter.hidden
