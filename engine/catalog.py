@@ -11,13 +11,24 @@ Invariants
 4. A table with a single-column integer PRIMARY KEY has int keys equal to that column
    (`key_column`); one with another primary key has bytes keys (engine.keys); one without has a
    hidden int rowid as key, which is not part of the row.
+5. Tables, views and indexes share one namespace.
+
+The payload of a table's row is the MessagePack map of its `Table` (indexes included), that of a
+view its `View`: names travel with values, so later versions may add fields with defaults.
+
+What it does not do: allocate ids or write rows (executor.ddl does both, in a transaction).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
-from engine.types import SqlType
+from engine.errors import DamageFound
+from engine.keys import IndexKeyCodec, KeyCodec, index_key_codec, key_codec
+from engine.storage.store import ColumnSpec, Row, TreeSpec
+from engine.types import SqlType, physical_kind
 
 TREE_DIRECTORY = 0  # key = tree id, row = (MessagePack TreeSpec,): which trees exist
 CATALOG_TREE = 1  # key = object id, row = (kind, name, payload)
@@ -110,3 +121,130 @@ class Catalog:
         self.indexes: dict[str, tuple[Table, Index]] = {
             index.name: (table, index) for table in tables.values() for index in table.indexes
         }
+
+    def relation_kind(self, name: str) -> str | None:
+        """'table', 'view', 'index', or None when the name is free."""
+        if name in self.tables:
+            return "table"
+        if name in self.views:
+            return "view"
+        return "index" if name in self.indexes else None
+
+    def _changed(
+        self, tables: dict[str, Table] | None = None, views: dict[str, View] | None = None
+    ) -> Catalog:
+        return Catalog(
+            self.version + 1,
+            self.tables if tables is None else tables,
+            self.views if views is None else views,
+            self.next_id,
+        )
+
+    def with_table(self, table: Table) -> Catalog:
+        """A catalog with the table added, or replaced when its id is there already."""
+        old = self.tables_by_id.get(table.table_id)
+        tables = {name: other for name, other in self.tables.items() if other is not old}
+        tables[table.name] = table
+        changed = self._changed(tables=tables)
+        highest = max((table.table_id, *(index.index_id for index in table.indexes)))
+        changed.next_id = max(self.next_id, highest + 1)
+        return changed
+
+    def without_table(self, name: str) -> Catalog:
+        """A catalog without the table and its indexes."""
+        return self._changed(tables={n: t for n, t in self.tables.items() if n != name})
+
+    def with_index(self, index: Index) -> Catalog:
+        """A catalog whose table `index.table_id` also has this index."""
+        table = self.tables_by_id[index.table_id]
+        return self.with_table(msgspec.structs.replace(table, indexes=(*table.indexes, index)))
+
+    def without_index(self, name: str) -> Catalog:
+        """A catalog without the index."""
+        table, dropped = self.indexes[name]
+        kept = tuple(index for index in table.indexes if index is not dropped)
+        return self.with_table(msgspec.structs.replace(table, indexes=kept))
+
+    def with_view(self, view: View) -> Catalog:
+        """A catalog with the view added, or replaced when one has its name."""
+        changed = self._changed(views={**self.views, view.name: view})
+        changed.next_id = max(self.next_id, view.view_id + 1)
+        return changed
+
+    def without_view(self, name: str) -> Catalog:
+        """A catalog without the view."""
+        return self._changed(views={n: v for n, v in self.views.items() if n != name})
+
+
+EMPTY_CATALOG = Catalog(0, {}, {})
+
+# ── rows of CATALOG_TREE ─────────────────────────────────────────────────────────────────────
+CATALOG_TREE_SPEC = TreeSpec(
+    tree_id=CATALOG_TREE,
+    key_kind="int",
+    columns=(ColumnSpec(0, "utf8"), ColumnSpec(1, "utf8"), ColumnSpec(2, "binary")),
+)
+_encode = msgspec.msgpack.Encoder().encode
+_decode_table = msgspec.msgpack.Decoder(Table).decode
+_decode_view = msgspec.msgpack.Decoder(View).decode
+
+
+def encode_table(table: Table) -> tuple[int, Row]:
+    """(key, row) of CATALOG_TREE for the table with its indexes."""
+    return table.table_id, ("table", table.name, _encode(table))
+
+
+def encode_view(view: View) -> tuple[int, Row]:
+    """(key, row) of CATALOG_TREE for the view."""
+    return view.view_id, ("view", view.name, _encode(view))
+
+
+def load_catalog(rows: Iterable[tuple[int, Row]], version: int) -> Catalog:
+    """The catalog that rows of CATALOG_TREE spell. Raises DamageFound for a row it cannot read."""
+    tables: dict[str, Table] = {}
+    views: dict[str, View] = {}
+    next_id = FIRST_USER_ID
+    for key, (kind, name, payload) in rows:
+        try:
+            if kind == "table":
+                table = tables[name] = _decode_table(payload)
+                used = (key, *(index.index_id for index in table.indexes))
+            else:
+                views[name] = _decode_view(payload)
+                used = (key,)
+        except msgspec.MsgspecError as error:
+            raise DamageFound(f"catalog entry {key} ({kind} {name}) is damaged: {error}") from None
+        next_id = max(next_id, max(used) + 1)
+    return Catalog(version, tables, views, next_id)
+
+
+# ── trees and keys of a table ────────────────────────────────────────────────────────────────
+def tree_spec(table: Table) -> TreeSpec:
+    """What the table's tree stores."""
+    return TreeSpec(
+        tree_id=table.table_id,
+        key_kind="int" if table.int_keys else "bytes",
+        columns=tuple(
+            ColumnSpec(column.column_id, physical_kind(column.type)) for column in table.columns
+        ),
+        key_column=table.key_column,
+        storage=table.storage,
+    )
+
+
+def tree_spec_for_index(table: Table, index: Index) -> TreeSpec:
+    """What the index's tree stores: keys only."""
+    return TreeSpec(tree_id=index.index_id, key_kind="bytes", storage=table.storage)
+
+
+def primary_key_codec(table: Table) -> KeyCodec:
+    """Encodes the primary key of a table whose keys are bytes (not `table.int_keys`)."""
+    return key_codec(tuple((table.columns[i].type, False) for i in table.primary_key))
+
+
+def codec_of_index(table: Table, index: Index) -> IndexKeyCodec:
+    """Encodes the index's keys: its columns, then the table key."""
+    parts = tuple(
+        (table.columns[part.column_index].type, part.descending) for part in index.columns
+    )
+    return index_key_codec(parts, table.int_keys)

@@ -136,9 +136,7 @@ def _escaped_bytes(value: bytes) -> bytes:
 
 
 def _escaped_from(raw: bytes, at: int) -> tuple[bytes, int]:
-    end = raw.index(b"\x00\x00", at)
-    while (end - at) % 1 or raw[end : end + 2] != b"\x00\x00":  # pragma: no cover
-        end = raw.index(b"\x00\x00", end + 1)
+    end = raw.index(b"\x00\x00", at)  # a 00 inside the value is followed by FF
     return raw[at:end].replace(b"\x00\xff", b"\x00"), end + 2
 
 

@@ -158,11 +158,13 @@ class Case(Node, frozen=True, gc=False):
 
 
 class TypeName(Node, frozen=True, gc=False):
-    """`numeric(10, 2)`: name lower case, multi-word names joined by one space."""
+    """`numeric(10, 2)`: name lower case, multi-word names joined by one space. `slots`: the
+    arguments' literal slots; they shape the plan, so a cached plan is only good for equal ones."""
 
     name: str
     args: tuple[int, ...]
     span: Span
+    slots: tuple[int, ...] = ()
 
 
 class Cast(Node, frozen=True, gc=False):

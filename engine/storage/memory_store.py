@@ -79,9 +79,14 @@ class ListTree:
         lo: Key | None = None,
         hi: Key | None = None,
         columns: tuple[int, ...] | None = None,
+        with_key: bool = False,
     ) -> Iterator[pa.RecordBatch]:
-        rows = map(itemgetter(1), self.scan(lo, hi, False, columns))
-        return batches_of_rows(self.spec, columns, rows)
+        entries = self.scan(lo, hi, False, columns)
+        if with_key:
+            kind = "int64" if self.spec.key_kind == "int" else "binary"
+            keyed = ((key, *row) for key, row in entries)
+            return batches_of_rows(self.spec, columns, keyed, kind)
+        return batches_of_rows(self.spec, columns, map(itemgetter(1), entries))
 
     def count_range(self, lo: Key | None = None, hi: Key | None = None) -> int:
         return len(self._places(lo, hi))

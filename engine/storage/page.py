@@ -257,8 +257,8 @@ def decode_meta(raw: bytes | memoryview) -> Meta:
     body = sector[:META_BODY_SIZE]
     if xxhash.xxh3_128_digest(body) != sector[META_BODY_SIZE:]:
         raise DamageFound("meta page: checksum mismatch", offset=0)
-    (_, version, page_size, uuid, checkpoint_no, ckpt_lsn, commit_ts, page_count) = struct.unpack_from(
-        "<8sII16sQQQQ", body
+    (_, version, page_size, uuid, checkpoint_no, ckpt_lsn, commit_ts, page_count) = (
+        struct.unpack_from("<8sII16sQQQQ", body)
     )
     (dir_page, dir_checksum, dir_rows, dir_height, kind) = struct.unpack_from("<QQQII", body, 64)
     (free_page, free_checksum, free_count, next_id, required, optional, created) = (

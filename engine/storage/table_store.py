@@ -17,6 +17,7 @@ Does not: pin pages or versions (a snapshot does), write anything.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 NEVER = 1 << 62
 BATCH_ROWS = 65_536
-SEGMENTS_MAX = 16  # more changed runs than this in a range: rows are merged one by one
 
 
 class FrozenTree(Protocol):
@@ -54,6 +54,7 @@ class FrozenTree(Protocol):
         lo: Key | None = None,
         hi: Key | None = None,
         columns: tuple[int, ...] | None = None,
+        with_key: bool = False,
     ) -> Iterator[pa.RecordBatch]: ...
 
     def count_range(self, lo: Key | None = None, hi: Key | None = None) -> int: ...
@@ -166,60 +167,30 @@ class TableView:
     def scan_batches(
         self, commit_ts: int, lo: Key | None, hi: Key | None, columns: tuple[int, ...] | None
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of [lo, hi) as Arrow batches of up to BATCH_ROWS rows.
+        """The rows of [lo, hi) as Arrow batches of up to about BATCH_ROWS rows.
 
-        Stretches without changes are the frozen tree's own batches; where changes are scattered
-        (more than SEGMENTS_MAX runs), rows are merged and put into columns.
+        Batches of the frozen tree without changes pass as they are; others are overlaid.
         """
         if not any(memtree.has_keys_between(lo, hi) for memtree in self.memtrees):
             yield from self.frozen.scan_batches(lo, hi, columns)
             return
-        segments = self._segments(commit_ts, lo, hi)
-        if segments is None:
-            rows = (row for _, row in self._scan_merged(commit_ts, lo, hi, False, columns))
-            yield from batches_of_rows(self.spec, columns, rows)
-            return
         project = projection(columns)
-        for frozen_lo, frozen_hi, changed in segments:
-            if frozen_lo is None or frozen_hi is None or frozen_lo < frozen_hi:  # type: ignore[operator]
-                yield from self.frozen.scan_batches(frozen_lo, frozen_hi, columns)
-            if changed:
-                yield from batches_of_rows(self.spec, columns, (project(row) for row in changed))
-
-    def _segments(
-        self, commit_ts: int, lo: Key | None, hi: Key | None
-    ) -> list[tuple[Key | None, Key | None, list[Row]]] | None:
-        """[lo, hi) as (frozen from, frozen to, rows after it) pieces, or None when scattered.
-
-        A run of changed keys with no frozen row between them is one piece.
-        """
-        pieces: list[tuple[Key | None, Key | None, list[Row]]] = []
-        frozen_lo = lo
-        run: list[Row] = []
-        run_lo: Key | None = None
-        run_end: Key | None = None  # first key after the run's last
-        next_frozen: Key | None = None  # first frozen key at or after run_end
-        for key, row in self._changes(commit_ts, lo, hi, False):
-            same_run = run_end is not None and (
-                next_frozen is None or key <= next_frozen  # type: ignore[operator]
-            )
-            if not same_run:
-                if run_end is not None:
-                    pieces.append((frozen_lo, run_lo, run))
-                    frozen_lo = run_end
-                    if len(pieces) > SEGMENTS_MAX:
-                        return None
-                run, run_lo = [], key
-            if row is not None:
-                run.append(row)
-            run_end = key + 1 if isinstance(key, int) else key + b"\0"
-            if not same_run or (next_frozen is not None and next_frozen <= key):  # type: ignore[operator]
-                next_frozen = next((k for k, _ in self.frozen.scan(run_end, None, False, ())), None)
-        if run_end is not None:
-            pieces.append((frozen_lo, run_lo, run))
-            frozen_lo = run_end
-        pieces.append((frozen_lo, hi, []))
-        return pieces
+        changes = self._changes(commit_ts, lo, hi, False)
+        change = next(changes, None)
+        for batch in self.frozen.scan_batches(lo, hi, columns, with_key=True):
+            if not batch.num_rows:
+                continue
+            last = batch.column(0)[-1].as_py()
+            inside: list[tuple[Key, Row | None]] = []
+            while change is not None and change[0] <= last:  # type: ignore[operator]
+                row = change[1]
+                inside.append((change[0], None if row is None else project(row)))
+                change = next(changes, None)
+            yield overlaid(batch, inside)
+        if change is not None:
+            rest = itertools.chain((change,), changes)
+            rows = (project(row) for _, row in rest if row is not None)
+            yield from batches_of_rows(self.spec, columns, rows)
 
     def count(self, commit_ts: int) -> int:
         """Rows at commit_ts: the frozen count, corrected by the keys the memtable knows."""
@@ -290,6 +261,7 @@ class EmptyTree:
         lo: Key | None = None,
         hi: Key | None = None,
         columns: tuple[int, ...] | None = None,
+        with_key: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         return iter(())
 
@@ -334,21 +306,59 @@ def arrow_type(physical: str) -> Any:
     return pa.type_for_alias(names.get(physical, physical))
 
 
-def batches_of_rows(
-    spec: TreeSpec, columns: tuple[int, ...] | None, rows: Iterator[Row]
-) -> Iterator[pa.RecordBatch]:
-    """Rows (already projected to `columns`) as batches of up to BATCH_ROWS rows."""
-    import itertools
+def overlaid(batch: pa.RecordBatch, changes: list[tuple[Key, Row | None]]) -> pa.RecordBatch:
+    """A batch whose first field is "key", with changed rows put in, in key order, and the key
+    taken off. Deleted keys (row None) may be absent from the batch."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
+    if changes:
+        keys = batch.column(0)
+        changed = pa.array([key for key, _ in changes], keys.type)
+        kept = batch.filter(pc.invert(pc.is_in(keys, value_set=changed)))
+        added = [(key, *row) for key, row in changes if row is not None]
+        if added:
+            columns = [
+                pa.array(values, field.type)
+                for values, field in zip(zip(*added, strict=True), batch.schema)
+            ]
+            fresh = pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+            table = pa.Table.from_batches([kept, fresh])
+            table = table.take(pc.sort_indices(table.column(0))).combine_chunks()
+            kept = table.to_batches()[0]
+        batch = kept
+    if batch.num_columns == 1:
+        return empty_rows(batch.num_rows)
+    return batch.select(range(1, batch.num_columns))
+
+
+def empty_rows(count: int) -> pa.RecordBatch:
+    """A batch of `count` rows without columns."""
+    import pyarrow as pa
+
+    nothing = pa.array([{}] * count, pa.struct([]))
+    return pa.RecordBatch.from_struct_array(nothing)
+
+
+def batches_of_rows(
+    spec: TreeSpec,
+    columns: tuple[int, ...] | None,
+    rows: Iterator[Row],
+    key_type: str | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Rows (already projected to `columns`) as batches of up to BATCH_ROWS rows.
+
+    key_type: rows begin with their key, to be a first field "key" of this physical kind."""
     import pyarrow as pa
 
     wanted = range(len(spec.columns)) if columns is None else columns
-    schema = pa.schema(
-        [(str(position), arrow_type(spec.columns[position].physical)) for position in wanted]
-    )
+    fields = [(str(at), arrow_type(spec.columns[at].physical)) for at in wanted]
+    if key_type is not None:
+        fields.insert(0, ("key", arrow_type(key_type)))
+    schema = pa.schema(fields)
     while chunk := list(itertools.islice(rows, BATCH_ROWS)):
-        if not schema:
-            yield pa.RecordBatch.from_struct_array(pa.array([{}] * len(chunk), pa.struct([])))
+        if not fields:
+            yield empty_rows(len(chunk))
             continue
         arrays = [
             pa.array(values, field.type) for values, field in zip(zip(*chunk, strict=True), schema)

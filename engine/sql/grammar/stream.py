@@ -12,10 +12,11 @@ What it does not do: build nodes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from engine.errors import NotSupportedError, ProgrammingError
-from engine.sql.ast import Span
+from engine.sql.ast import Expr, Parameter, Query, Span
 from engine.sql.lexer import Columns, tokenize
 
 MAX_DEPTH = 100  # nested parentheses, subqueries, CASEs, function calls
@@ -64,7 +65,7 @@ class TokenStream:
         )
         self.pos = 0
         self.depth = 0
-        self.parameters: dict[str, int] | None = None  # text of a parameter → index
+        self.parameters: dict[int, Parameter] | None = None  # token index → node
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
     def accept(self, kind: str) -> bool:
@@ -165,3 +166,16 @@ class TokenStream:
 
 def _shown(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
+
+
+class Productions:
+    """The grammar is recursive, its modules are not: productions that need each other across
+    modules meet here. `expression` and `query` are set by the modules that define them."""
+
+    __slots__ = ("expression", "query")
+
+    expression: Callable[[TokenStream], Expr]
+    query: Callable[[TokenStream], Query]
+
+
+PRODUCTIONS = Productions()

@@ -266,8 +266,8 @@ class Emitter:
             test_b, first_b, b = self.name(right, scope)
             text = _FLOAT_COMPARE[op].format(a=a, b=b)
             if (first_a, first_b) != (a, b):
-                text = f"({first_a}, {first_b}) and {text}"
-                text = f"({text})"
+                # name both before either is compared; a tuple of two is always true
+                text = f"(({first_a}, {first_b}) and {text})"
         else:
             test_a, a = self.bind(left, scope)
             test_b, b = self.bind(right, scope)
@@ -285,19 +285,22 @@ class Emitter:
             wanted = "False" if negated is not expr.negated else "True"
             return f"(({value}) is {wanted})"
         if not negated:
-            return f"({self.value(expr.operand, scope)} in {listed}[0])"
+            return f"({self.value(expr.operand, scope)} in {listed})"
         test, reference = self.bind(expr.operand, scope)
-        text = f"not {listed}[1] and {reference} not in {listed}[0]"
+        text = f"not {listed}n and {reference} not in {listed}"
         return _guarded_test([test] if test else [], text)
 
     def _hoisted_list(self, expr: bound.InList, scope: Scope) -> str | None:
-        """A local holding (set of the items, has a NULL), when the items are fixed."""
+        """A local holding the set of the items (and, with suffix n, whether one is NULL), when
+        the items are fixed."""
         if expr.operand.type.kind in ("real", "double", "interval") or not all(
             type(item) in (bound.Const, bound.Param) for item in expr.items
         ):
             return None
         items = ", ".join([self.value(item, scope) for item in expr.items])
-        return self.hoist(f"{self.constant(in_list)}(({items},))")
+        name = f"h{len(self.hoisted)}"
+        self.hoisted.append(f"{name}, {name}n = {self.constant(in_list)}(({items},))")
+        return name
 
     def _in_general(self, expr: bound.InList, scope: Scope) -> str:
         """operand = item OR …, three-valued, through one comparison each."""
@@ -456,14 +459,9 @@ class Emitter:
         if listed is None:
             return self._in_general(expr, scope)
         test, name = self.bind(expr.operand, scope)
-        if test is None:
-            name, test = self.temp(), f"({self.temp()} := {name}) is None"
-            name = f"t{self._temps}"
         found, absent = ("False", "True") if expr.negated else ("True", "False")
-        return (
-            f"(None if {test} else {found} if {name} in {listed}[0] "
-            f"else None if {listed}[1] else {absent})"
-        )
+        text = f"({found} if {name} in {listed} else None if {listed}n else {absent})"
+        return _guarded_value([test] if test else [], text)
 
     def _like(self, expr: bound.Like, scope: Scope) -> str:
         tests, text = self.like(expr, scope)

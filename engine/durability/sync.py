@@ -1,0 +1,228 @@
+"""When written bytes become durable: one sync for many callers, and failures that stick.
+
+`GroupSync` lets threads wait until a position (an LSN) is durable. The first to come leads: it
+syncs everything written so far. Those that come meanwhile wait; when the sync ends, all it covered
+go on together and one of the rest leads the next. There is no dedicated thread and no polling.
+
+Invariants
+1. `durable` only grows, and only after a sync that began after those bytes were written returned.
+2. At most one caller leads at any time; an action run by `run_exclusive` leads too, so the file
+   is never swapped under a sync.
+3. A failed sync is never tried again: the kernel may have dropped the pages and marked them
+   clean, so a second sync would lie. `failure` is set once and for ever; every waiter of that
+   batch raises CommitOutcomeUnknown, every later caller EngineFailed.
+4. An exception from a signal handler (KeyboardInterrupt) never leaves a wait half-way: the wait
+   goes on to its end, and only then is it raised.
+
+States of a Ticket: NEW → WAITING (queued behind a leader) → LEADING | SETTLED | FAILED,
+NEW → LEADING (nobody leads) → SETTLED | FAILED. Only the leader changes another's state, with the
+mutex held, and opens its gate right after.
+
+It does not know files or logs: the action it is given does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from engine.errors import CommitOutcomeUnknown, EngineFailed, Error
+
+_NEW, _WAITING, _LEADING, _SETTLED, _FAILED = range(5)
+RECENT_SYNCS = 512
+
+
+class SyncStats(msgspec.Struct, frozen=True):
+    """count: syncs done; waits: callers that asked; recent_s: last durations, oldest first."""
+
+    count: int
+    waits: int
+    recent_s: tuple[float, ...]
+
+    def percentile_s(self, fraction: float) -> float | None:
+        """Duration that `fraction` of the recent syncs did not exceed; None before the first."""
+        if not self.recent_s:
+            return None
+        ordered = sorted(self.recent_s)
+        return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
+
+
+class _Ticket:
+    __slots__ = ("gate", "position", "state")
+
+    def __init__(self, position: int | None) -> None:
+        self.position = position  # None: wants to lead whatever is durable
+        self.state = _NEW
+        self.gate = threading.Lock()
+        self.gate.acquire()
+
+
+class GroupSync:
+    """Shared syncs of one log.
+
+    sync: makes all written bytes durable, returns the position now durable; raises Error.
+    timer: seconds, for the statistics only. on_failure: called once, with the failure.
+    """
+
+    def __init__(
+        self,
+        sync: Callable[[], int],
+        durable: int,
+        *,
+        timer: Callable[[], float],
+        on_failure: Callable[[Error], None] | None = None,
+    ) -> None:
+        self.durable = durable
+        self.failure: EngineFailed | None = None
+        self._sync = sync
+        self._timer = timer
+        self._on_failure = on_failure
+        self._mutex = threading.Lock()
+        self._leading = False
+        self._waiters: list[_Ticket] = []
+        self._sync_count = 0
+        self._wait_count = 0
+        self._recent_s: deque[float] = deque(maxlen=RECENT_SYNCS)
+
+    def wait(self, position: int) -> None:
+        """Return when `position` is durable, sharing a sync with others where possible.
+
+        Raises CommitOutcomeUnknown when the sync that would have covered it failed.
+        """
+        if self.durable < position:
+            self._settle(_Ticket(position))
+
+    def sync_alone(self) -> None:
+        """Lead a sync of one's own, however much is durable already. Raises as `wait`."""
+        self._settle(_Ticket(None))
+
+    def run_exclusive(self, action: Callable[[], None]) -> None:
+        """Run `action` while no sync is in progress; it may call `sync_within`.
+
+        Its errors are raised as they are, and mark nothing failed by themselves.
+        """
+        ticket = _Ticket(None)
+        interruption = None
+        while ticket.state != _LEADING:
+            try:
+                self._enter(ticket)
+            except Error:
+                raise
+            except BaseException as error:
+                interruption = error
+        try:
+            if interruption is None:
+                action()
+        finally:
+            self._finish(ticket)
+        if interruption is not None:
+            raise interruption
+
+    def sync_within(self) -> None:
+        """Sync, called from inside `run_exclusive`'s action. Raises as `wait`."""
+        self._sync_now()
+
+    def stats(self) -> SyncStats:
+        return SyncStats(self._sync_count, self._wait_count, tuple(self._recent_s))
+
+    def reset(self, durable: int) -> None:
+        """Move the durable position of a log that has no bytes yet."""
+        self.durable = durable
+
+    # Invariant 4: each step below can be cut short by an exception and entered again.
+
+    def _settle(self, ticket: _Ticket) -> None:
+        interruption: BaseException | None = None
+        self._wait_count += 1
+        while ticket.state != _SETTLED:
+            try:
+                if ticket.state != _LEADING:
+                    self._enter(ticket)
+                else:
+                    self._sync_now()
+                    self._finish(ticket)
+            except Error:
+                if ticket.state == _LEADING:
+                    self._finish(ticket)
+                raise
+            except BaseException as error:
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
+    def _enter(self, ticket: _Ticket) -> None:
+        """Become the leader, or wait for the one there is."""
+        if ticket.state == _NEW:
+            with self._mutex:
+                if self.failure is not None:
+                    raise EngineFailed(self.failure.message, hint=self.failure.hint)
+                if ticket.position is not None and self.durable >= ticket.position:
+                    ticket.state = _SETTLED
+                elif not self._leading:
+                    self._leading = True
+                    ticket.state = _LEADING
+                else:
+                    ticket.state = _WAITING
+                    self._waiters.append(ticket)
+        while ticket.state == _WAITING:
+            ticket.gate.acquire()
+        if ticket.state == _FAILED:
+            raise self._outcome_unknown()
+
+    def _sync_now(self) -> None:
+        started = self._timer()
+        try:
+            durable = self._sync()
+        except Error as error:
+            self._fail(error)
+            raise self._outcome_unknown() from error
+        self._recent_s.append(self._timer() - started)
+        self._sync_count += 1
+        if durable > self.durable:
+            self.durable = durable  # Invariant 1
+
+    def _fail(self, error: Error) -> None:
+        self.failure = EngineFailed(
+            f"a sync of the log failed, so nothing more is written: {error.message}",
+            hint="close and reopen the database, and look at the disk",
+        )
+        if self._on_failure is not None:
+            self._on_failure(error)
+
+    def _outcome_unknown(self) -> CommitOutcomeUnknown:
+        reason = "" if self.failure is None else f": {self.failure.message}"
+        return CommitOutcomeUnknown(
+            f"the commit may or may not survive{reason}",
+            hint="reopen the database and look whether the transaction is there",
+        )
+
+    def _finish(self, ticket: _Ticket) -> None:
+        """Wake all that are covered (or all, after a failure) and hand the lead over."""
+        with self._mutex:
+            durable = self.durable
+            next_leader = None
+            for waiter in self._waiters:
+                if waiter.state != _WAITING:
+                    continue
+                if self.failure is not None:
+                    waiter.state = _FAILED
+                elif waiter.position is not None and waiter.position <= durable:
+                    waiter.state = _SETTLED
+                elif next_leader is None:
+                    next_leader = waiter
+                    continue
+                else:
+                    continue
+                waiter.gate.release()
+            self._waiters = [waiter for waiter in self._waiters if waiter.state == _WAITING]
+            if next_leader is None:
+                self._leading = False
+                ticket.state = _SETTLED
+            else:
+                self._waiters.remove(next_leader)
+                ticket.state = _SETTLED
+                next_leader.state = _LEADING
+                next_leader.gate.release()
