@@ -7,14 +7,14 @@ Behind the page header (page.py, type 3; row count = children, n below), little-
     56      1       key kind       1 int, 2 bytes
     57      1       zone columns   z below
     58      6       reserved       zero
-    64      8×z     zone columns   column id (4 bytes), kind (1 byte, as in leaf.py), zero (3)
-    …       8×n     page_no        of each child
-    …       8×n     checksum       of each child
-    …       8×n     rows           in each child's subtree
-    …       24×z×n  zone maps      per child, per zone column: min, max (int64 or float64 by kind),
+    64      8*z     zone columns   column id (4 bytes), kind (1 byte, as in leaf.py), zero (3)
+    …       8*n     page_no        of each child
+    …       8*n     checksum       of each child
+    …       8*n     rows           in each child's subtree
+    …       24*z*n  zone maps      per child, per zone column: min, max (int64 or float64 by kind),
                                    null count
-    …       8×n     separators     int keys
-    …       4×(n+1) separators     bytes keys: int32 offsets, then their bytes; both padded to 8
+    …       8*n     separators     int keys
+    …       4*(n+1) separators     bytes keys: int32 offsets, then their bytes; both padded to 8
 
 Invariants
 1. Keys in child i are >= separators[i] and < separators[i + 1]. separators[0] is not used for
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
@@ -164,7 +164,7 @@ class BranchView:
         if offsets[0] != 0 or offsets != sorted(offsets) or start + offsets[-1] > limit:
             raise self._damage("bad separators")
         whole = bytes(raw[start : start + offsets[-1]])
-        return [whole[a:b] for a, b in zip(offsets, offsets[1:])]
+        return [whole[a:b] for a, b in pairwise(offsets)]
 
     def entries(self, lower: Key) -> list[Child]:
         """All children; `lower` is the parent's bound for the first (Invariant 1)."""

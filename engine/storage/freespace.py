@@ -6,7 +6,7 @@ made unreachable. The list is stored in a chain of free-space pages (header of p
     offset  size  field
     48      8     next page_no    0 = the last page of the chain
     56      8     next checksum   of that page
-    64      24×n  entries         first page_no, page count, freed_at (8 bytes each),
+    64      24*n  entries         first page_no, page count, freed_at (8 bytes each),
                                   ascending by page_no, not overlapping; n = header row count
 
 Invariants

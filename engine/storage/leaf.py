@@ -5,7 +5,7 @@ Behind the page header (page.py, type 2; row count = rows), little-endian:
     offset  size  field
     48      4     entry count    of the column directory
     52      4     reserved       zero
-    56      32×n  directory      one entry a stored column, the key first
+    56      32*n  directory      one entry a stored column, the key first
 
 A directory entry, offsets from the start of the page, regions 8-byte aligned:
 
@@ -39,7 +39,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import DamageFound
@@ -309,7 +309,7 @@ class LeafView:
         whole = self.string(column, column_id)
         assert column.offsets is not None
         offsets = column.offsets[start : stop + 1].tolist()
-        values = [whole[a:b] for a, b in zip(offsets, offsets[1:])]
+        values = [whole[a:b] for a, b in pairwise(offsets)]
         if column.kind == UTF8 and column.overflow is None and not isinstance(whole, str):
             try:
                 return list(map(bytes.decode, values))  # type: ignore[arg-type]

@@ -191,6 +191,11 @@ def divide_numeric(a: Decimal, b: Decimal) -> Decimal:
     return divide_to_scale(a, b, min(scale, MAX_SCALE))
 
 
+def working_context(digits: int) -> Context:
+    """A context for irrational results: `digits` significant digits, no traps."""
+    return Context(prec=digits, rounding=ROUND_HALF_UP, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
+
+
 def divide_to_scale(a: Decimal, b: Decimal, scale: int) -> Decimal:
     """a / b rounded half away from zero to `scale` digits. b is not zero; both are finite."""
     digits = a.adjusted() - b.adjusted() + scale + 3

@@ -23,6 +23,7 @@ MAX_DEPTH = 100  # nested parentheses, subqueries, CASEs, function calls
 MAX_CHAIN = 250  # operators of one left-deep chain: a + b + c + …
 
 IDENTIFIER_KINDS = frozenset({"NAME", "QUOTED"})
+QUERY_STARTS = frozenset({"select", "values", "with", "from"})
 # Reserved here so that expressions can end at them, but fine as the name of a column.
 NAME_KINDS = IDENTIFIER_KINDS | {"values", "between", "exists", "isnull", "notnull"}
 
@@ -122,6 +123,13 @@ class TokenStream:
     def span_from(self, index: int) -> Span:
         """Characters from the token at `index` to the last one consumed."""
         return (self.starts[index], self.ends[self.pos - 1])
+
+    def close(self) -> None:
+        """Step over the parenthesis that ends what `enter` began, or fail."""
+        if self.kinds[self.pos] != ")":
+            self.fail(",", ")")
+        self.pos += 1
+        self.depth -= 1
 
     # ── failing ──────────────────────────────────────────────────────────────────────────
     def fail(self, *expected: str) -> NoReturn:

@@ -1,0 +1,164 @@
+"""A transaction: its states, statements and end. Reads are in snapshot.py, writes in write_set.py.
+
+States
+    active ──statement fails: abort_statement──► failed ──rollback_to──► active
+    active ──commit──► committed          failed ──commit or rollback──► rolled back
+    active ──rollback──► rolled back
+
+Invariants
+1. The snapshot is taken by the first `begin_statement`, not by BEGIN.
+2. A failed transaction gives back at once every lock that no savepoint can want, so nobody waits
+   for a transaction that can only be rolled back.
+3. Locks are given back after the commit is published, so whoever gets one of them reads it.
+4. `rollback` does no I/O and does not fail; the end of a transaction happens once.
+
+How a session drives it
+    txn = manager.begin('repeatable read')
+    txn.begin_statement()           before the statement is bound; then txn.catalog is its schema
+    … get, scan, lock_for_update, insert, put, delete …
+    txn.abort_statement()           if it raised
+    txn.commit() or txn.rollback()
+Rows that a statement hands out lazily must be buffered before the next begin_statement, commit or
+rollback. Not thread-safe, except for `cancel`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import InterfaceError
+from engine.storage.store import CATALOG_TREE
+from engine.txn.isolation import IsolationLevel
+from engine.txn.snapshot import NO_SNAPSHOT
+from engine.txn.write_set import Writes, require_active
+
+if TYPE_CHECKING:
+    from engine.txn.manager import TransactionManager
+
+
+class Transaction(Writes):
+    """Made by TransactionManager.begin. status: 'active', 'failed', 'committed', 'rolled back'.
+    durability: the policy of this commit, None for the database's."""
+
+    __slots__ = ("durability", "status")
+
+    def __init__(
+        self, manager: TransactionManager, txn_id: int, level: IsolationLevel, read_only: bool
+    ) -> None:
+        Writes.__init__(self, manager, txn_id, level, read_only)
+        self.status = "active"
+        self.durability: str | None = None
+
+    # ── statements ───────────────────────────────────────────────────────────────────────────
+    def begin_statement(self) -> None:
+        """Start a statement: it sees what earlier ones wrote. Takes the snapshot (the first
+        statement, or each one at READ COMMITTED).
+        Raises TransactionAborted (25P02) after a failed statement, InterfaceError after the end."""
+        if self.status != "active":
+            require_active(self.status == "failed")
+            raise InterfaceError(f"the transaction is {self.status}")
+        if self.trees:
+            self._end_statement()
+        if self.snapshot is NO_SNAPSHOT:
+            self.snapshot = self.manager.store.snapshot()
+        elif (
+            self.level.statement_snapshots
+            and self.snapshot.commit_ts != self.manager.store.visible_ts
+        ):
+            before = self.snapshot
+            self.snapshot = self.manager.store.snapshot()
+            before.close()
+
+    def abort_statement(self) -> None:
+        """The statement failed: undo it. The transaction is failed; what a savepoint can still
+        bring back is kept, all other writes and locks are given up (Invariant 2)."""
+        if self.status != "active":
+            return
+        if self._marks:
+            self.rollback_to(self._marks[-1].name)
+        else:
+            self._drop_writes()
+        self.status = "failed"
+
+    def rollback_to(self, name: str) -> None:
+        """As Writes.rollback_to; also makes a failed transaction active again."""
+        Writes.rollback_to(self, name)
+        self.status = "active"
+
+    # ── schema ───────────────────────────────────────────────────────────────────────────────
+    @property
+    def catalog(self) -> Any:
+        """The schema this statement sees, with the transaction's own changes."""
+        if self._catalog is not None:
+            return self._catalog
+        return self.manager.catalog_at(self.snapshot)
+
+    def lock_schema(self) -> None:
+        """Every schema change takes this first: one at a time, each on the newest schema.
+        Waits; raises SerializationFailure if the schema changed since the snapshot."""
+        self.manager.lock_table(self, CATALOG_TREE, "X")
+
+    def set_catalog(self, catalog: Any) -> None:
+        """The schema after this transaction's own change (whose rows the caller wrote)."""
+        self.lock_schema()
+        self._catalog = catalog
+
+    def lock_table(self, table_id: int, mode: str) -> None:
+        """Hold a mode of lock_manager.MODES on the table until the end of the transaction.
+        Writes take IX by themselves. SerializationFailure if its schema changed since the
+        snapshot."""
+        self.manager.lock_table(self, table_id, mode)
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────
+    def commit(self) -> int:
+        """Make the writes visible, as durable as the policy says. Returns their commit_ts, the
+        snapshot's when there is nothing to write, or 0 when the transaction had failed and was
+        rolled back instead.
+
+        Raises SerializationFailure, DiskFull, EngineFailed (rolled back) or CommitOutcomeUnknown.
+        """
+        if self.status != "active":
+            if self.status == "failed":
+                self.rollback()
+                return 0
+            raise InterfaceError(f"the transaction is {self.status}")
+        self.status = "rolled back"  # unless the next lines get through
+        try:
+            writes = {tree_id: tree.own for tree_id, tree in self.trees.items() if tree.own}
+            if writes:
+                commit_ts = self.manager.publish(self, writes)
+            else:
+                commit_ts = self.snapshot.commit_ts
+            self.status = "committed"
+        finally:
+            self._finish()
+        return commit_ts
+
+    def rollback(self) -> None:
+        """Forget everything. Harmless after the end."""
+        if self.status in ("active", "failed"):
+            self.status = "rolled back"
+            self._finish()
+
+    def cancel(self) -> bool:
+        """From any thread: end this transaction's wait for a lock with QueryCanceled (57014).
+        False when it waits for none."""
+        return self.manager.lock_manager.cancel(self)
+
+    def _drop_writes(self) -> None:
+        locks = self.manager.lock_manager
+        trees = self.trees
+        self.trees = {}
+        self._marks = []
+        self._catalog = None
+        for tree_id, tree in trees.items():
+            locks.release_rows(self, tree_id, tree.held)
+        locks.release_tables(self)
+
+    def _finish(self) -> None:
+        self._drop_writes()
+        if self.snapshot is not NO_SNAPSHOT:
+            self.snapshot.close()
+        if self._shared is not None:
+            self._shared.close()
+        self.manager.forget(self)
