@@ -104,7 +104,7 @@ class View(msgspec.Struct, frozen=True, gc=False):
 class Catalog:
     """An immutable snapshot of the schema. Look-ups are dictionary hits."""
 
-    __slots__ = ("indexes", "next_id", "tables", "tables_by_id", "version", "views")
+    __slots__ = ("_positions", "indexes", "next_id", "tables", "tables_by_id", "version", "views")
 
     def __init__(
         self,
@@ -117,10 +117,19 @@ class Catalog:
         self.tables = tables
         self.views = views
         self.next_id = next_id
+        self._positions: dict[int, dict[str, int]] = {}
         self.tables_by_id = {table.table_id: table for table in tables.values()}
         self.indexes: dict[str, tuple[Table, Index]] = {
             index.name: (table, index) for table in tables.values() for index in table.indexes
         }
+
+    def positions(self, table: Table) -> dict[str, int]:
+        """Column name → position in the table's rows; made once for each catalog."""
+        found = self._positions.get(table.table_id)
+        if found is None:
+            found = {column.name: i for i, column in enumerate(table.columns)}
+            self._positions[table.table_id] = found
+        return found
 
     def relation_kind(self, name: str) -> str | None:
         """'table', 'view', 'index', or None when the name is free."""

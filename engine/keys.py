@@ -6,10 +6,9 @@ component     bytes (before inversion for DESC)
 NULL          02
 any value     01, then:
 boolean       1   00 or 01
-smallint      2   big endian, biased by 2**15
-integer, date 4   big endian, biased by 2**31
-bigint, time, timestamp[tz], numeric(p≤18,s)
-              8   big endian, biased by 2**63
+integers, date, time, timestamp[tz], numeric(p≤18,s)
+              8   big endian, biased by 2**63: any 64-bit bound can be encoded, so a look-up for
+                  a value outside the column's range needs no care
 real, double  8   IEEE 754 double; sign bit flipped, negatives inverted; -0 = 0, NaN greatest
 text, json    n   UTF-8, 00 → 00 FF, ended by 00 00
 bytea         n   as text
@@ -41,14 +40,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from engine.types import SqlType, is_scaled
+from engine.types import INTEGER_KINDS, SqlType, is_scaled
 from engine.types.dates import US_PER_DAY, interval_order
 
 Key: TypeAlias = int | bytes
 Parts: TypeAlias = tuple[tuple[SqlType, bool], ...]
 
-_BIAS = {2: 1 << 15, 4: 1 << 31, 8: 1 << 63}
-_STRUCT_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _INVERT = bytes(255 - i for i in range(256))
 _PACK_DOUBLE = struct.Struct(">d").pack
 _UNPACK_DOUBLE = struct.Struct(">d").unpack
@@ -58,18 +55,7 @@ _MASK = (1 << 64) - 1
 _NAN_BITS = 0x7FF8 << 48
 _INTERVAL_BIAS = 1 << 127
 _NULL, _VALUE = b"\x02", b"\x01"
-_WIDTHS = {
-    "boolean": 1,
-    "smallint": 2,
-    "integer": 4,
-    "date": 4,
-    "bigint": 8,
-    "time": 8,
-    "timestamp": 8,
-    "timestamptz": 8,
-    "real": 8,
-    "double": 8,
-}
+_FIXED_KINDS = INTEGER_KINDS | {"date", "time", "timestamp", "timestamptz"}
 
 
 def successor(raw: bytes) -> bytes | None:
@@ -145,27 +131,22 @@ def _kind(sql_type: SqlType) -> str:
     kind = sql_type.kind
     if kind in ("boolean", "real", "double"):
         return "bool" if kind == "boolean" else "float"
-    if kind in _WIDTHS or (kind == "numeric" and is_scaled(sql_type)):
+    if kind in _FIXED_KINDS or (kind == "numeric" and is_scaled(sql_type)):
         return "fixed"
     return {"numeric": "numeric", "bytea": "bytes", "uuid": "uuid", "interval": "interval"}.get(
         kind, "text"
     )
 
 
-def _width(sql_type: SqlType) -> int:
-    return _WIDTHS.get(sql_type.kind, 8)
-
-
 # ── generated encoders ───────────────────────────────────────────────────────────────────────
 def _fixed_term(sql_type: SqlType, descending: bool, name: str) -> tuple[str, str]:
     """(struct code, Python expression) of a fixed-width component's value."""
-    kind, width = _kind(sql_type), _width(sql_type)
+    kind = _kind(sql_type)
     if kind == "bool":
         return "B", f"255 - {name}" if descending else name
     if kind == "float":
         return "Q", f"{_MASK} - double_bits({name})" if descending else f"double_bits({name})"
-    bias = _BIAS[width]
-    return _STRUCT_CODES[width], f"{bias - 1} - {name}" if descending else f"{name} + {bias}"
+    return "Q", f"{_SIGN - 1} - {name}" if descending else f"{name} + {_SIGN}"
 
 
 _BYTES_TERMS = {
@@ -255,8 +236,7 @@ def _encode_part(sql_type: SqlType, descending: bool, value: Any, last: bool) ->
     elif kind == "float":
         body = _double_bits(value).to_bytes(8, "big")
     elif kind == "fixed":
-        width = _width(sql_type)
-        body = (value + _BIAS[width]).to_bytes(width, "big")
+        body = (value + _SIGN).to_bytes(8, "big")
     elif kind in ("text", "bytes"):
         raw = value.encode() if kind == "text" else value
         body = raw if last and not descending else _escaped_bytes(raw)
@@ -281,10 +261,10 @@ def _decode_part(
     at += 1
     kind = _kind(sql_type)
     if kind in ("fixed", "bool", "float"):
-        end = at + _width(sql_type)
+        end = at + (1 if kind == "bool" else 8)
         number = int.from_bytes(raw[at:end], "big")
         if kind == "fixed":
-            return number - _BIAS[end - at], end
+            return number - _SIGN, end
         return (bool(number) if kind == "bool" else _double_from_bits(number)), end
     if kind in ("text", "bytes"):
         octets, end = (raw[at:], len(raw)) if last else _escaped_from(raw, at)

@@ -7,8 +7,9 @@ import os
 import time
 from typing import Any
 
-from engine import errors
 from engine.database import Database
+
+from engine import errors
 
 
 def open_database(

@@ -48,6 +48,11 @@ class Signals:
         """Forget an interrupt that has been dealt with (the shell lives on)."""
         self.requested = False
 
+    def check(self) -> None:
+        """Raise `Interrupted` if it has been asked for: what loops of the command line call."""
+        if self.requested:
+            raise Interrupted
+
     @contextmanager
     def cancellable(self, cancel: Callable[[], None]) -> Iterator[None]:
         """While inside, an interrupt calls `cancel`."""

@@ -64,7 +64,7 @@ class GroupSync:
     """Shared syncs of one log.
 
     sync: makes all written bytes durable, returns the position now durable; raises Error.
-    timer: seconds, for the statistics only. on_failure: called once, with the failure.
+    timer: seconds, for the statistics only. on_failure: called when `failure` is set.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class GroupSync:
         durable: int,
         *,
         timer: Callable[[], float],
-        on_failure: Callable[[Error], None] | None = None,
+        on_failure: Callable[[], None] | None = None,
     ) -> None:
         self.durable = durable
         self.failure: EngineFailed | None = None
@@ -102,22 +102,23 @@ class GroupSync:
     def run_exclusive(self, action: Callable[[], None]) -> None:
         """Run `action` while no sync is in progress; it may call `sync_within`.
 
-        Its errors are raised as they are, and mark nothing failed by themselves.
+        Its errors are raised as they are, and mark nothing failed by themselves. Raises
+        EngineFailed when a sync has failed before.
         """
         ticket = _Ticket(None)
-        interruption = None
+        interruption: BaseException | None = None
         while ticket.state != _LEADING:
             try:
                 self._enter(ticket)
-            except Error:
-                raise
+            except CommitOutcomeUnknown as error:
+                raise self.failed_error() from error
             except BaseException as error:
                 interruption = error
         try:
             if interruption is None:
                 action()
         finally:
-            self._finish(ticket)
+            self._finish_surely(ticket)
         if interruption is not None:
             raise interruption
 
@@ -128,9 +129,21 @@ class GroupSync:
     def stats(self) -> SyncStats:
         return SyncStats(self._sync_count, self._wait_count, tuple(self._recent_s))
 
-    def reset(self, durable: int) -> None:
-        """Move the durable position of a log that has no bytes yet."""
-        self.durable = durable
+    def failed_error(self) -> EngineFailed:
+        """A fresh EngineFailed that says which sync failed."""
+        message = "the log is closed" if self.failure is None else self.failure.message
+        hint = None if self.failure is None else self.failure.hint
+        return EngineFailed(message, hint=hint)
+
+    def fail(self, error: BaseException, doing: str) -> None:
+        """Refuse all further work because `doing` ended with `error` (Invariant 3)."""
+        if self.failure is None:
+            self.failure = EngineFailed(
+                f"nothing more is written: {doing} failed: {error}",
+                hint="close and reopen the database, and look at the disk",
+            )
+        if self._on_failure is not None:
+            self._on_failure()
 
     # Invariant 4: each step below can be cut short by an exception and entered again.
 
@@ -145,8 +158,7 @@ class GroupSync:
                     self._sync_now()
                     self._finish(ticket)
             except Error:
-                if ticket.state == _LEADING:
-                    self._finish(ticket)
+                self._finish_surely(ticket)
                 raise
             except BaseException as error:
                 interruption = error
@@ -158,7 +170,7 @@ class GroupSync:
         if ticket.state == _NEW:
             with self._mutex:
                 if self.failure is not None:
-                    raise EngineFailed(self.failure.message, hint=self.failure.hint)
+                    raise self.outcome_unknown()
                 if ticket.position is not None and self.durable >= ticket.position:
                     ticket.state = _SETTLED
                 elif not self._leading:
@@ -170,59 +182,56 @@ class GroupSync:
         while ticket.state == _WAITING:
             ticket.gate.acquire()
         if ticket.state == _FAILED:
-            raise self._outcome_unknown()
+            raise self.outcome_unknown()
 
     def _sync_now(self) -> None:
         started = self._timer()
         try:
             durable = self._sync()
         except Error as error:
-            self._fail(error)
-            raise self._outcome_unknown() from error
+            self.fail(error, "a sync of the log")
+            raise self.outcome_unknown() from error
         self._recent_s.append(self._timer() - started)
         self._sync_count += 1
         if durable > self.durable:
             self.durable = durable  # Invariant 1
 
-    def _fail(self, error: Error) -> None:
-        self.failure = EngineFailed(
-            f"a sync of the log failed, so nothing more is written: {error.message}",
-            hint="close and reopen the database, and look at the disk",
-        )
-        if self._on_failure is not None:
-            self._on_failure(error)
-
-    def _outcome_unknown(self) -> CommitOutcomeUnknown:
+    def outcome_unknown(self) -> CommitOutcomeUnknown:
         reason = "" if self.failure is None else f": {self.failure.message}"
         return CommitOutcomeUnknown(
             f"the commit may or may not survive{reason}",
             hint="reopen the database and look whether the transaction is there",
         )
 
+    def _finish_surely(self, ticket: _Ticket) -> None:
+        interruption: BaseException | None = None
+        while ticket.state == _LEADING:
+            try:
+                self._finish(ticket)
+            except BaseException as error:
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
     def _finish(self, ticket: _Ticket) -> None:
         """Wake all that are covered (or all, after a failure) and hand the lead over."""
         with self._mutex:
-            durable = self.durable
             next_leader = None
             for waiter in self._waiters:
                 if waiter.state != _WAITING:
                     continue
                 if self.failure is not None:
                     waiter.state = _FAILED
-                elif waiter.position is not None and waiter.position <= durable:
+                elif waiter.position is not None and waiter.position <= self.durable:
                     waiter.state = _SETTLED
-                elif next_leader is None:
-                    next_leader = waiter
-                    continue
                 else:
+                    next_leader = next_leader or waiter
                     continue
                 waiter.gate.release()
-            self._waiters = [waiter for waiter in self._waiters if waiter.state == _WAITING]
+            ticket.state = _SETTLED
             if next_leader is None:
                 self._leading = False
-                ticket.state = _SETTLED
             else:
-                self._waiters.remove(next_leader)
-                ticket.state = _SETTLED
                 next_leader.state = _LEADING
                 next_leader.gate.release()
+            self._waiters = [waiter for waiter in self._waiters if waiter.state == _WAITING]

@@ -59,11 +59,12 @@ _MANY: dict[type, str] = {
     bound.And: "args",
     bound.Or: "args",
     bound.InList: "items",
+    Subplan: "values",
 }
 
 
 def children(expr: Expr) -> list[Expr]:
-    """Direct operands, in evaluation order; a Subplan's are its operand and outer columns."""
+    """Direct operands, in evaluation order; a Subplan's are its operand and outer values."""
     kind = type(expr)
     found: list[Any] = [
         child for name in _ONE.get(kind, ()) if (child := getattr(expr, name)) is not None
@@ -74,8 +75,6 @@ def children(expr: Expr) -> list[Expr]:
     if isinstance(expr, bound.Case):
         for when, then in expr.whens:
             found.extend((when, then))
-    elif isinstance(expr, Subplan):
-        found.extend(expr.outer)
     return found
 
 
@@ -96,10 +95,6 @@ def map_children(expr: Expr, function: Callable[[Expr], Expr]) -> Expr:
     if kind is bound.Case:
         whens = tuple([(function(when), function(then)) for when, then in expr.whens])  # type: ignore[union-attr]
         changes["whens"] = whens
-    elif kind is Subplan:
-        outer = tuple([function(column) for column in expr.outer])  # type: ignore[union-attr]
-        if outer != expr.outer:  # type: ignore[union-attr]
-            changes["outer"] = outer
     return replace(expr, **changes) if changes else expr
 
 
@@ -118,22 +113,10 @@ def columns_of(expr: Expr) -> set[ColumnId]:
 
 
 def substitute(expr: Expr, mapping: dict[ColumnId, Expr]) -> Expr:
-    """The expression with columns replaced. A column that a subquery reads as outer value can
-    only become another column."""
+    """The expression with columns replaced."""
     if type(expr) is bound.Column:
         return mapping.get((expr.relation, expr.column), expr)
     return map_children(expr, lambda child: substitute(child, mapping))
-
-
-def can_substitute(expr: Expr, mapping: dict[ColumnId, Expr]) -> bool:
-    """False when a subquery in `expr` reads a column that would become an expression."""
-    for node in walk(expr):
-        if type(node) is Subplan:
-            for column in node.outer:
-                new = mapping.get((column.relation, column.column), column)
-                if type(new) is not bound.Column:
-                    return False
-    return True
 
 
 def split_conjuncts(expr: Expr | None) -> tuple[Expr, ...]:

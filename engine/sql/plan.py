@@ -18,7 +18,7 @@ Invariants
    nobody above reads.
 
 The same nodes serve as logical and physical plan: the planner leaves the physical attributes
-(`Scan.access`, `Join.left_keys`, `Join.build_left`, `Sort.limit`) at their neutral values, which
+(`Scan.access`, `Join.left_keys`, `Sort.limit`) at their neutral values, which
 the executor accepts, and the optimizer fills them in.
 """
 
@@ -31,6 +31,7 @@ import msgspec
 from engine.catalog import Index, Table
 from engine.sql import bound
 from engine.sql.ast import Span
+from engine.sql.functions.registry import AggregateFunction
 from engine.types import SqlType
 
 ColumnId: TypeAlias = tuple[int, int]
@@ -49,12 +50,14 @@ class Subplan(bound.Bound, frozen=True, gc=False):
 
     kind: 'scalar', 'exists' or 'in' (operand set). `outer`: the columns of enclosing queries
     that the plan reads, in the order of its outer value tuple; () = evaluated once per
-    execution. type is the value's type.
+    execution. values[i] gives outer[i] where the expression stands: the same column, until a
+    rewrite moves the expression. type is the value's type.
     """
 
     kind: str
     plan: PlanNode
     outer: tuple[bound.Column, ...]
+    values: tuple[Expr, ...]
     operand: Expr | None
     negated: bool
     type: SqlType
@@ -73,7 +76,7 @@ class SortKey(msgspec.Struct, frozen=True, gc=False):
 class AggregateCall(msgspec.Struct, frozen=True, gc=False):
     """One aggregate; `args`, `filter` and `order_by` read the aggregate's input."""
 
-    function: bound.AggregateFunction
+    function: AggregateFunction
     args: tuple[Expr, ...]
     distinct: bool
     filter: Expr | None
@@ -168,12 +171,12 @@ class Project(Plan, frozen=True, gc=False):
 
 
 class Join(Plan, frozen=True, gc=False):
-    """kind: 'inner', 'left', 'right', 'full', 'semi', 'anti'.
+    """kind: 'inner', 'left', 'full', 'semi', 'anti' (a RIGHT JOIN is a left one, sides swapped).
 
     left_keys[i] = right_keys[i] are hash keys (equality, NULL matches nothing); `on` are the other
     conjuncts, over both sides. Without keys it is a nested loop. semi and anti produce left
     columns only. null_aware (anti only): NOT IN, where a NULL on the right or in the left key
-    makes the answer unknown. build_left: hash the left input instead of the right (inner only).
+    makes the answer unknown. The right input is hashed or buffered; the left one streams.
     """
 
     kind: str
@@ -183,7 +186,6 @@ class Join(Plan, frozen=True, gc=False):
     left_keys: tuple[Expr, ...] = ()
     right_keys: tuple[Expr, ...] = ()
     null_aware: bool = False
-    build_left: bool = False
 
 
 class Aggregate(Plan, frozen=True, gc=False):

@@ -8,6 +8,7 @@ become `Subplan`s whose outer columns are recomputed here from the plan itself.
 
 from __future__ import annotations
 
+from engine.catalog import Table
 from engine.sql import bound
 from engine.sql.expressions import free_columns, map_children, split_conjuncts
 from engine.sql.plan import (
@@ -144,7 +145,7 @@ class _Planner:
             keys = tuple([self.plan_expr(key) for key in select.group_by])
             columns = tuple(range(len(keys) + len(calls)))
             node = Aggregate(group, node, keys, calls, columns)
-            lift = _Lift(group, len(keys))
+            lift = _Lift(group, keys)
             node = _filter(node, self.plan_conjuncts(select.having, lift))
         exprs = tuple([self.plan_expr(output, lift) for output in select.outputs])
         node = Project(relation, node, exprs, tuple(range(len(exprs))))
@@ -182,7 +183,10 @@ class _Planner:
             case bound.JoinTree():
                 kind = "inner" if relation.kind == "cross" else relation.kind
                 left, right = self._plan_from(relation.left), self._plan_from(relation.right)
-                return Join(kind, left, right, self.plan_conjuncts(relation.on))
+                on = self.plan_conjuncts(relation.on)
+                if kind == "right":
+                    return Join("left", right, left, on)
+                return Join(kind, left, right, on)
 
     # ── expressions ──────────────────────────────────────────────────────────────────────────
     def plan_conjuncts(
@@ -218,7 +222,10 @@ class _Planner:
     ) -> Subplan:
         plan = self.plan_query(expr.query)
         outer = tuple(free_columns(plan).values())
-        return Subplan(kind, plan, outer, operand, negated, expr.type, expr.span)
+        values: tuple[Expr, ...] = outer
+        if lift is not None:
+            values = tuple([lift.columns.get((c.relation, c.column), c) for c in outer])
+        return Subplan(kind, plan, outer, values, operand, negated, expr.type, expr.span)
 
     # ── data changes ─────────────────────────────────────────────────────────────────────────
     def plan_insert(self, insert: bound.Insert) -> InsertPlan:
@@ -236,7 +243,7 @@ class _Planner:
         )
 
     def plan_target(
-        self, table: bound.Table, relation: int, where: bound.BoundExpr | None
+        self, table: Table, relation: int, where: bound.BoundExpr | None
     ) -> tuple[PlanNode, tuple[Expr, ...]]:
         """The rows an UPDATE or DELETE changes, with their tree keys; and its predicates."""
         columns = (KEY_COLUMN, *range(len(table.columns)))
@@ -245,13 +252,19 @@ class _Planner:
 
 
 class _Lift:
-    """Where the keys and aggregates of a grouped Select are found."""
+    """Where the keys and aggregates of a grouped Select are found. columns: grouped columns by
+    id, for subqueries that read them as outer columns."""
 
-    __slots__ = ("key_count", "relation")
+    __slots__ = ("columns", "key_count", "relation")
 
-    def __init__(self, relation: int, key_count: int) -> None:
+    def __init__(self, relation: int, keys: tuple[Expr, ...]) -> None:
         self.relation = relation
-        self.key_count = key_count
+        self.key_count = len(keys)
+        self.columns = {
+            (key.relation, key.column): _column(relation, i, key.type)
+            for i, key in enumerate(keys)
+            if type(key) is bound.Column
+        }
 
 
 def _filter(node: PlanNode, predicates: tuple[Expr, ...]) -> PlanNode:

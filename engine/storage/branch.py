@@ -180,10 +180,14 @@ class BranchView:
 
     def rows_before(self, index: int) -> int:
         """Rows in the children before child `index`."""
+        return self.prefix_rows()[index]
+
+    def prefix_rows(self) -> list[int]:
+        """Rows before each child, and all of them at the end."""
         before = self._before
         if before is None:
             before = self._before = [0, *accumulate(self.child_rows)]
-        return before[index]
+        return before
 
     def zone_maps(self, index: int) -> list[ZoneMap]:
         """What is known of each zone column below child `index`."""

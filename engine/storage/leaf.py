@@ -142,7 +142,7 @@ class LeafColumn:
         else:
             if data_size != rows * WIDTHS[kind]:
                 raise DamageFound(f"leaf {page_no}: column size differs", page_no=page_no)
-            self.data = self.raw.cast(TYPECODES[kind])
+            self.data = self.raw.cast(TYPECODES[kind])  # type: ignore[call-overload]
 
 
 class LeafView:
@@ -335,10 +335,12 @@ class LeafView:
         except UnicodeDecodeError:
             raise self._damage("text is not UTF-8") from None
 
-    def overflow_references(self) -> Iterator[tuple[int, bytes]]:
-        """(row index, reference) of every long value."""
+    def overflow_references(self, only: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """(row index, reference) of every long value; `only`: of this column id."""
         for column_id, column in self.columns.items():
             if column.overflow is None or column.offsets is None:
+                continue
+            if only is not None and column_id != only:
                 continue
             whole = bytes(column.raw)
             for index, marked in enumerate(_bits(column.overflow, 0, self.row_count)):

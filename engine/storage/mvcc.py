@@ -301,6 +301,25 @@ class MvccStore:
                     return version.commit_ts if version.commit_ts > after else 0
         return 0
 
+    def changed_since(
+        self, tree_id: int, lo: Key | None, hi: Key | None, since: MvccSnapshot
+    ) -> bool:
+        """See store.Store. The newest version of a key decides for its generation."""
+        after = since.commit_ts
+        state = self.state
+        view = state.trees.get(tree_id)
+        memtrees = [] if view is None else list(view.memtrees)
+        for generation in self.history:
+            if generation.last_ts > after and tree_id in generation.trees:
+                memtrees.append(generation.trees[tree_id])
+        for memtree in memtrees:
+            versions = memtree.versions
+            for key in memtree.keys_between(lo, hi, False):
+                version = versions.get(key)
+                if version is not None and version.commit_ts > after:
+                    return True
+        return False
+
     # ── ids ──────────────────────────────────────────────────────────────────────────────────
     def next_rowid(self, tree_id: int) -> int:
         counter = self._rowids.get(tree_id)

@@ -153,14 +153,22 @@ class Store(Protocol):
         `since`, else 0. Knows every commit back to the oldest open snapshot."""
         ...
 
+    def changed_since(self, tree_id: int, lo: Key | None, hi: Key | None, since: Snapshot) -> bool:
+        """Whether any commit (visible or not) newer than `since` wrote a key of [lo, hi)."""
+        ...
+
     def commit(
         self,
         writes: Writes,
         *,
         durability: str | None = None,
         wait: bool = True,
+        validate: Callable[[], None] | None = None,
     ) -> int:
         """Log, install, publish; returns commit_ts when as durable as the policy says.
+
+        `validate` is called before anything happens, at this commit's place in the order of
+        commits (under the commit mutex); what it raises is raised here, and nothing happened.
 
         `writes` may hold TREE_DIRECTORY rows that create or drop trees. With wait=False returns
         before durability; call `wait_durable(commit_ts)`.

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -276,6 +277,74 @@ class EmptyTree:
 
 
 EMPTY_TREE = EmptyTree()
+
+
+class ListTree:
+    """A frozen tree as two parallel lists in key order."""
+
+    __slots__ = ("keys", "rows", "spec")
+
+    def __init__(self, spec: TreeSpec, entries: list[tuple[Key, Row]]) -> None:
+        self.spec = spec
+        self.keys: list[Key] = [key for key, _ in entries]
+        self.rows: list[Row] = [row for _, row in entries]
+
+    def get(self, key: Key) -> Row | None:
+        place = bisect_left(self.keys, key)  # type: ignore[type-var]
+        if place < len(self.keys) and self.keys[place] == key:
+            return self.rows[place]
+        return None
+
+    def point_reader(self, columns: tuple[int, ...] | None = None) -> Callable[[Key], Row | None]:
+        if columns is None:
+            return self.get
+        project = projection(columns)
+
+        def read(key: Key) -> Row | None:
+            row = self.get(key)
+            return None if row is None else project(row)
+
+        return read
+
+    def _places(self, lo: Key | None, hi: Key | None) -> range:
+        start = 0 if lo is None else bisect_left(self.keys, lo)  # type: ignore[type-var]
+        stop = len(self.keys) if hi is None else bisect_left(self.keys, hi)  # type: ignore[type-var]
+        return range(start, stop)
+
+    def scan(
+        self,
+        lo: Key | None = None,
+        hi: Key | None = None,
+        reverse: bool = False,
+        columns: tuple[int, ...] | None = None,
+    ) -> Iterator[tuple[Key, Row]]:
+        project = projection(columns)
+        places = self._places(lo, hi)
+        for place in reversed(places) if reverse else places:
+            yield self.keys[place], project(self.rows[place])
+
+    def scan_batches(
+        self,
+        lo: Key | None = None,
+        hi: Key | None = None,
+        columns: tuple[int, ...] | None = None,
+        with_key: bool = False,
+    ) -> Iterator[pa.RecordBatch]:
+        entries = self.scan(lo, hi, False, columns)
+        if with_key:
+            kind = "int64" if self.spec.key_kind == "int" else "binary"
+            keyed = ((key, *row) for key, row in entries)
+            return batches_of_rows(self.spec, columns, keyed, kind)
+        return batches_of_rows(self.spec, columns, map(itemgetter(1), entries))
+
+    def count_range(self, lo: Key | None = None, hi: Key | None = None) -> int:
+        return len(self._places(lo, hi))
+
+    def first_key(self) -> Key | None:
+        return self.keys[0] if self.keys else None
+
+    def last_key(self) -> Key | None:
+        return self.keys[-1] if self.keys else None
 
 
 def projection(columns: tuple[int, ...] | None) -> Callable[[Row], Row]:

@@ -48,39 +48,32 @@ class NewestReaders(dict[int, Callable[[Key], Row | None]]):
 class SchemaVersions:
     """The schemas that some snapshot may still see, oldest first."""
 
-    __slots__ = ("_catalogs", "_load", "_since", "changed", "changing")
+    __slots__ = ("_load", "_versions", "changed", "changing")
 
     def __init__(self, load: Callable[[Snapshot], Catalog], snapshot: Snapshot) -> None:
         self._load = load
-        self._since = [0]
-        self._catalogs = [load(snapshot)]
+        # (commit_ts of each version, version): one attribute, so that a reader gets a pair.
+        self._versions: tuple[list[int], list[Catalog]] = ([0], [load(snapshot)])
         self.changing = False
         self.changed: dict[int, int] = {}
 
     @property
     def newest(self) -> Catalog:
-        return self._catalogs[-1]
+        return self._versions[1][-1]
 
     def at(self, snapshot: Snapshot) -> Catalog:
         if self.changing:  # Invariant 2
             return self._load(snapshot)
-        since = self._since
-        if snapshot.commit_ts >= since[-1]:
-            return self._catalogs[-1]
+        since, catalogs = self._versions
         index = bisect_right(since, snapshot.commit_ts) - 1
-        return self._catalogs[index] if index >= 0 else self._load(snapshot)
+        return catalogs[index] if index >= 0 else self._load(snapshot)
 
     def add(self, commit_ts: int, snapshot: Snapshot, oldest_ts: int | None) -> Catalog:
         """The schema of a published change; forgets those that no snapshot sees."""
         catalog = self._load(snapshot)
-        kept = 0
-        if oldest_ts is not None:
-            kept = max(bisect_right(self._since, oldest_ts) - 1, 0)
-        else:
-            kept = len(self._since)
-        # One assignment each: `at` reads without a lock while `changing` is set.
-        self._catalogs = [*self._catalogs[kept:], catalog]
-        self._since = [*self._since[kept:], commit_ts]
+        since, catalogs = self._versions
+        kept = len(since) if oldest_ts is None else max(bisect_right(since, oldest_ts) - 1, 0)
+        self._versions = ([*since[kept:], commit_ts], [*catalogs[kept:], catalog])
         return catalog
 
 
@@ -110,13 +103,17 @@ class Publisher:
         """Commit the writes of a transaction, which keeps its locks until this returns."""
         if CATALOG_TREE in writes:
             return self._publish_schema(transaction, writes)
-        return self._commit(writes, durability=transaction.durability)
+        return self._commit(
+            writes, durability=transaction.durability, validate=transaction.validation()
+        )
 
     def _publish_schema(self, transaction: Transaction, writes: Writes) -> int:
         schema = self.schema
         schema.changing = True  # Invariant 1; one at a time: lock_schema
         try:
-            commit_ts = self._commit(writes, durability=transaction.durability)
+            commit_ts = self._commit(
+                writes, durability=transaction.durability, validate=transaction.validation()
+            )
             for table_id, mode in transaction.tables.items():
                 if mode == "X":
                     schema.changed[table_id] = commit_ts  # Invariant 3

@@ -4,7 +4,7 @@ level             snapshot            a write meets a newer committed row   extr
 read uncommitted  each statement      re-read newest, re-check predicate    same as read committed
 read committed    each statement      re-read newest, re-check predicate
 repeatable read   the transaction     40001                                 snapshot isolation
-serializable      the transaction     40001                                 reads validated at commit
+serializable      the transaction     40001                                 reads checked at commit
 
 Invariants
 1. A level is never weakened silently: an unknown name is an error, never the default.

@@ -140,7 +140,7 @@ class LockManager:
     each request that has to wait, outside the mutex (tests and tracing).
     """
 
-    __slots__ = ("_closed", "_mutex", "on_block", "owners", "rows", "strong", "victim_policy",
+    __slots__ = ("_closed", "mutex", "on_block", "owners", "rows", "strong", "victim_policy",
                  "waiting")  # fmt: skip
 
     def __init__(self, victim_policy: str = "requester") -> None:
@@ -152,7 +152,7 @@ class LockManager:
         self.owners: dict[int, Owner] = {}  # txn_id → transaction
         self.victim_policy = victim_policy
         self.on_block: Callable[[Waiter], None] | None = None
-        self._mutex = threading.Lock()
+        self.mutex = threading.Lock()
         self._closed = False
 
     # ── rows ─────────────────────────────────────────────────────────────────────────────────
@@ -163,16 +163,17 @@ class LockManager:
         Raises LockTimeout, DeadlockDetected, QueryCanceled, InterfaceError (closed).
         """
         waiter = Waiter(owner, ("row", tree_id, key), "X")
-        with self._mutex:
-            self._enqueue(waiter, first=False)
-            # Invariant 2: queued, so look again.
-            rows = self.rows[tree_id]
-            queue = self.waiting[waiter.resource]
-            if queue[0] is waiter and rows.setdefault(key, owner) is owner:
-                self._dequeue(waiter)
-                return
-            self._break_cycles(waiter)
-        self._wait(waiter, timeout_s)
+        try:
+            with self.mutex:
+                self._enqueue(waiter, first=False)
+                self._grant(waiter.resource)  # Invariant 2: queued, so look again
+                if waiter.granted:
+                    return
+                self._break_cycles(waiter)
+            self._wait(waiter, timeout_s)
+        except BaseException:
+            self._abandon(waiter)
+            raise
 
     def release_rows(self, owner: RowOwner, tree_id: int, keys: Iterable[Key]) -> None:
         """Give back the row locks of `keys` that `owner` holds. Never fails."""
@@ -182,7 +183,7 @@ class LockManager:
                 if rows.get(key) is owner:
                     del rows[key]
         else:
-            with self._mutex:
+            with self.mutex:
                 for key in keys:
                     if rows.get(key) is owner:
                         self._pass_row(tree_id, key)
@@ -191,7 +192,7 @@ class LockManager:
 
     def wake_waiters(self) -> None:
         """Grant every request at the head of its queue that is free now."""
-        with self._mutex:
+        with self.mutex:
             for resource in list(self.waiting):
                 self._grant(resource)
 
@@ -217,21 +218,25 @@ class LockManager:
             owner.tables[table_id] = wanted  # Invariant 4: before the look at `strong`
             if table_id not in self.strong:
                 return False
-        with self._mutex:
-            if held is None:
-                owner.tables.pop(table_id, None)
-            else:
-                owner.tables[table_id] = held
-            waiter = Waiter(owner, ("table", table_id, None), wanted)
-            # An upgrade goes first: everybody behind it waits for what it holds already.
-            self._enqueue(waiter, first=held is not None)
-            # The whole queue, not just this request: a strong one ahead may have waited for the
-            # weak mode that was just taken back.
-            self._grant(waiter.resource)
-            if waiter.granted:
-                return False
-            self._break_cycles(waiter)
-        self._wait(waiter, timeout_s)
+        waiter = Waiter(owner, ("table", table_id, None), wanted)
+        try:
+            with self.mutex:
+                if held is None:
+                    owner.tables.pop(table_id, None)
+                else:
+                    owner.tables[table_id] = held
+                # An upgrade goes first: everybody behind it waits for what it holds already.
+                self._enqueue(waiter, first=held is not None)
+                # The whole queue, not just this request: a strong one ahead may have waited for
+                # the weak mode that was just taken back.
+                self._grant(waiter.resource)
+                if waiter.granted:
+                    return False
+                self._break_cycles(waiter)
+            self._wait(waiter, timeout_s)
+        except BaseException:
+            self._abandon(waiter)
+            raise
         return True
 
     def release_tables(self, owner: Owner) -> None:
@@ -241,17 +246,13 @@ class LockManager:
             return
         owner.tables = {}
         if self.strong:
-            with self._mutex:
+            with self.mutex:
                 for table_id, mode in held.items():
                     if mode in STRONG:
                         self.strong[table_id] -= 1
-                    self._forget_table(table_id)
+                    self._forget_weak(table_id)
         if self.waiting:
             self.wake_waiters()
-
-    def _forget_table(self, table_id: int) -> None:
-        if self.strong.get(table_id) == 0 and ("table", table_id, None) not in self.waiting:
-            del self.strong[table_id]
 
     # ── the wait-for graph ───────────────────────────────────────────────────────────────────
     def _blockers(self, waiter: Waiter) -> Iterator[RowOwner]:
@@ -281,14 +282,15 @@ class LockManager:
             if other.mode in conflicts:
                 yield other.owner
 
-    def _edges(self, owner: RowOwner) -> Iterable[RowOwner]:
-        return () if owner.waiter is None else self._blockers(owner.waiter)
-
     def _break_cycles(self, waiter: Waiter) -> None:
         """Abort victims until the new request closes no cycle. Raises if it is one itself."""
         owner = waiter.owner
         owner.waiter = waiter
-        while cycle := find_cycle(owner, self._edges):
+
+        def edges(owner: RowOwner) -> Iterable[RowOwner]:
+            return () if owner.waiter is None else self._blockers(owner.waiter)
+
+        while cycle := find_cycle(owner, edges):
             victim: RowOwner = choose_victim(cycle, self.victim_policy)
             error = DeadlockDetected(
                 "deadlock: transactions "
@@ -297,8 +299,6 @@ class LockManager:
                 hint="run the transaction again",
             )
             if victim is owner:
-                self._dequeue(waiter)
-                self._grant(waiter.resource)
                 raise error
             self._fail(victim.waiter, error)
 
@@ -326,7 +326,7 @@ class LockManager:
         if not queue:
             del self.waiting[waiter.resource]
             if waiter.resource[0] == "table":
-                self._forget_table(waiter.resource[1])
+                self._forget_weak(waiter.resource[1])
 
     def _granted(self, waiter: Waiter) -> None:
         kind, object_id, _ = waiter.resource
@@ -357,36 +357,41 @@ class LockManager:
                 return
             self._granted(waiter)
 
+    def _forget_weak(self, table_id: int) -> None:
+        """Invariant 5."""
+        if self.strong.get(table_id) == 0 and ("table", table_id, None) not in self.waiting:
+            del self.strong[table_id]
+
     # ── waiting ──────────────────────────────────────────────────────────────────────────────
     def _wait(self, waiter: Waiter, timeout_s: float | None) -> None:
         if self.on_block is not None:
             self.on_block(waiter)
-        try:
-            waiter.signal.acquire(timeout=-1 if timeout_s is None else timeout_s)
-        except BaseException:
-            # A signal handler raised: the request must not be granted to nobody.
-            with self._mutex:
-                if waiter.granted and waiter.resource[0] == "row":
-                    self._pass_row(waiter.resource[1], waiter.resource[2])
-                else:
-                    self._dequeue(waiter)
-                    self._grant(waiter.resource)
-            raise
-        with self._mutex:
+        waiter.signal.acquire(timeout=-1 if timeout_s is None else timeout_s)
+        with self.mutex:
             if waiter.granted:
                 return
             if waiter.error is not None:
                 raise waiter.error
             self._dequeue(waiter)
-            self._grant(waiter.resource)
         raise LockTimeout(
             f"a {waiter.resource[0]} lock was not granted within {timeout_s:g} s",
             hint="another transaction holds it; see lock_timeout",
         )
 
+    def _abandon(self, waiter: Waiter) -> None:
+        """The request ends with an exception, maybe one that a signal handler raised."""
+        kind, object_id, key = waiter.resource
+        with self.mutex:
+            if waiter.granted and kind == "row":
+                if self.rows[object_id].get(key) is waiter.owner:
+                    self._pass_row(object_id, key)
+            elif not waiter.granted:
+                self._dequeue(waiter)
+                self._grant(waiter.resource)
+
     def cancel(self, owner: Owner) -> bool:
         """End the owner's wait with QueryCanceled. False when it does not wait."""
-        with self._mutex:
+        with self.mutex:
             if owner.waiter is None:
                 return False
             self._fail(owner.waiter, QueryCanceled("cancelled while waiting for a lock"))
@@ -394,7 +399,7 @@ class LockManager:
 
     def close(self) -> None:
         """End every wait with InterfaceError and refuse new ones."""
-        with self._mutex:
+        with self.mutex:
             self._closed = True
             for queue in list(self.waiting.values()):
                 for waiter in list(queue):
@@ -403,31 +408,31 @@ class LockManager:
                     waiter.signal.release()
 
     # ── views ────────────────────────────────────────────────────────────────────────────────
-    def view(self) -> list[LockInfo]:
-        """Every lock held or waited for, in no particular order."""
-        with self._mutex:
-            found = [
-                LockInfo("row", tree_id, key, "X", owner.txn_id, True)
-                for tree_id, rows in list(self.rows.items())
-                for key, owner in list(rows.items())
-            ]
-            found += [
-                LockInfo("table", table_id, None, mode, owner.txn_id, True)
-                for owner in list(self.owners.values())
-                for table_id, mode in list(owner.tables.items())
-            ]
-            found += [
-                LockInfo(resource[0], resource[1], resource[2], w.mode, w.owner.txn_id, False)
-                for resource, queue in self.waiting.items()
-                for w in queue
-            ]
-        return found
-
     def waits(self) -> dict[int, list[int]]:
         """The wait-for graph: txn_id of each blocked transaction → txn_ids it waits for."""
-        with self._mutex:
+        with self.mutex:
             return {
                 waiter.owner.txn_id: [blocker.txn_id for blocker in self._blockers(waiter)]
                 for queue in self.waiting.values()
                 for waiter in queue
             }
+
+
+def view_locks(manager: LockManager) -> list[LockInfo]:
+    """Every lock held or waited for, in no particular order."""
+    with manager.mutex:
+        waiters = [waiter for queue in manager.waiting.values() for waiter in queue]
+    found = [
+        LockInfo("row", tree_id, key, "X", owner.txn_id, True)
+        for tree_id, rows in list(manager.rows.items())
+        for key, owner in list(rows.items())
+    ]
+    found += [
+        LockInfo("table", table_id, None, mode, owner.txn_id, True)
+        for owner in list(manager.owners.values())
+        for table_id, mode in list(owner.tables.items())
+    ]
+    for waiter in waiters:
+        kind, object_id, key = waiter.resource
+        found.append(LockInfo(kind, object_id, key, waiter.mode, waiter.owner.txn_id, False))
+    return found

@@ -23,10 +23,12 @@ import msgspec
 from engine.errors import SerializationFailure
 from engine.storage.store import Snapshot, Store
 from engine.txn.commit import Publisher
-from engine.txn.isolation import IsolationLevel, isolation_level
-from engine.txn.lock_manager import LockInfo, LockManager, Owner
+from engine.txn.isolation import isolation_level
+from engine.txn.lock_manager import LockInfo, LockManager, Owner, view_locks
+from engine.txn.serializable import SerializableTransaction
 from engine.txn.snapshot import NO_SNAPSHOT, oldest_snapshot_ts
 from engine.txn.transaction import Transaction
+from engine.txn.write_set import Writes
 
 
 class TransactionInfo(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +44,8 @@ class TransactionInfo(msgspec.Struct, frozen=True, gc=False):
 
 
 class TransactionManager(Publisher):
-    """load_catalog: reads the schema out of a snapshot (engine.catalog.load_catalog).
+    """load_catalog: reads the schema out of a snapshot, for example
+    `lambda snapshot: load_catalog(snapshot.scan(CATALOG_TREE), snapshot.commit_ts)`.
     lock_timeout_s: how long new transactions wait for a lock; None for ever.
     victim_policy: whom a deadlock aborts (engine.txn.deadlock)."""
 
@@ -69,18 +72,16 @@ class TransactionManager(Publisher):
         Raises ProgrammingError (22023) for an unknown level.
         """
         level = self.isolation if isolation is None else isolation_level(isolation)
-        transaction = self._transaction(next(self._txn_ids), level, read_only)
+        kind = SerializableTransaction if level.validates_reads else Transaction
+        transaction = kind(self, next(self._txn_ids), level, read_only)
         self.lock_manager.owners[transaction.txn_id] = transaction
         return transaction
-
-    def _transaction(self, txn_id: int, level: IsolationLevel, read_only: bool) -> Transaction:
-        return Transaction(self, txn_id, level, read_only)
 
     def forget(self, transaction: Transaction) -> None:
         """The transaction has ended."""
         self.lock_manager.owners.pop(transaction.txn_id, None)
 
-    def lock_table(self, transaction: Transaction, table_id: int, mode: str) -> None:
+    def lock_table(self, transaction: Writes, table_id: int, mode: str) -> None:
         """Take a table lock, then make sure that the statement's schema is still the table's."""
         self.lock_manager.lock_table(transaction, table_id, mode, transaction.lock_timeout_s)
         changed_ts = self.schema.changed.get(table_id)
@@ -118,7 +119,7 @@ class TransactionManager(Publisher):
 
     def locks(self) -> list[LockInfo]:
         """Every lock held or waited for."""
-        return self.lock_manager.view()
+        return view_locks(self.lock_manager)
 
     def waits(self) -> dict[int, list[int]]:
         """The wait-for graph: blocked txn_id → txn_ids it waits for."""

@@ -187,7 +187,7 @@ def _merge(
     reverse: bool,
     columns: tuple[int, ...] | None,
 ) -> Iterator[tuple[Key, Row]]:
-    """Own rows over base rows, in key order. `keys` and the visible rows are fixed (Invariant 1)."""
+    """Own rows over base rows, in key order; both are fixed for the statement (Invariant 1)."""
     own_key = next(keys, None)
     for entry in base:
         key: Any = entry[0]

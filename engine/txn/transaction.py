@@ -24,6 +24,7 @@ rollback. Not thread-safe, except for `cancel`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InterfaceError
@@ -94,7 +95,8 @@ class Transaction(Writes):
         return self.manager.catalog_at(self.snapshot)
 
     def lock_schema(self) -> None:
-        """Every schema change takes this first: one at a time, each on the newest schema.
+        """Every schema change takes this first, then X on each table it changes or drops: one
+        change at a time, on the newest schema.
         Waits; raises SerializationFailure if the schema changed since the snapshot."""
         self.manager.lock_table(self, CATALOG_TREE, "X")
 
@@ -110,6 +112,10 @@ class Transaction(Writes):
         self.manager.lock_table(self, table_id, mode)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────
+    def validation(self) -> Callable[[], None] | None:
+        """What the store calls at this commit's place in the order of commits; None: nothing."""
+        return None
+
     def commit(self) -> int:
         """Make the writes visible, as durable as the policy says. Returns their commit_ts, the
         snapshot's when there is nothing to write, or 0 when the transaction had failed and was

@@ -125,7 +125,7 @@ class Writes(Reads):
         """`insert` of each row, in one go. All or, after an exception, abort_statement: none."""
         tree = self.trees.get(tree_id) or self.write_tree(tree_id)
         own = tree.own
-        if not own.keys().isdisjoint(rows) or self.level.validates_reads:
+        if not own.keys().isdisjoint(rows):
             for key, row in rows.items():
                 self.insert(tree_id, key, row)
             return
@@ -209,7 +209,7 @@ class Writes(Reads):
     def rollback_to(self, name: str) -> None:
         """Undo every write since the savepoint, which stays; give back the row locks taken since.
         Table locks stay. Raises ProgrammingError (3B001) for an unknown name."""
-        index = self._find_mark(name)
+        index = _find_mark(self._marks, name)
         self._end_statement()
         while len(self._marks) > index + 1:
             self._undo_mark(self._marks.pop())
@@ -218,7 +218,7 @@ class Writes(Reads):
     def release(self, name: str) -> None:
         """Forget the savepoint and those after it; their writes stay.
         Raises ProgrammingError (3B001) for an unknown name."""
-        index = self._find_mark(name)
+        index = _find_mark(self._marks, name)
         self._end_statement()
         while len(self._marks) > index:
             mark = self._marks.pop()
@@ -310,11 +310,12 @@ class Writes(Reads):
                     self, tree_id, [key for key in later if key not in earlier]
                 )
 
-    def _find_mark(self, name: str) -> int:
-        for index in range(len(self._marks) - 1, -1, -1):
-            if self._marks[index].name == name:
-                return index
-        raise ProgrammingError(f"savepoint {name!r} does not exist", sqlstate="3B001")
+
+def _find_mark(marks: list[Mark], name: str) -> int:
+    for index in range(len(marks) - 1, -1, -1):
+        if marks[index].name == name:
+            return index
+    raise ProgrammingError(f"savepoint {name!r} does not exist", sqlstate="3B001")
 
 
 def _no_row(key: Key) -> Row | None:

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import re
 import struct
+import threading
 
 import msgspec
 from xxhash import xxh3_64_intdigest
@@ -72,6 +73,14 @@ class Segment(msgspec.Struct, frozen=True):
     path: str
     size: int
     header: SegmentHeader | None
+
+
+class SealedSegment(msgspec.Struct, frozen=True, gc=False):
+    """A segment no record will be added to."""
+
+    segment_no: int
+    first_lsn: int
+    path: str
 
 
 def segment_path(base_path: str, segment_no: int) -> str:
@@ -161,18 +170,46 @@ def remove_leftovers(vfs: Vfs, base_path: str) -> None:
         vfs.remove(spare_path(base_path))
 
 
-def prepare_spare(vfs: Vfs, base_path: str, size: int) -> File:
-    """A new file of `size` bytes under the temporary name. Raises DiskFull and removes it."""
-    path = spare_path(base_path)
-    file = vfs.open(path, create=True)
-    try:
-        file.truncate(0)
-        file.allocate(size, durable=False)
-    except BaseException:
-        file.close()
-        vfs.remove(path)
-        raise
-    return file
+class SpareSegment:
+    """The next segment's file, prepared under the temporary name. For use by many threads."""
+
+    def __init__(self, vfs: Vfs, base_path: str) -> None:
+        self._vfs = vfs
+        self._base_path = base_path
+        self._file: File | None = None
+        self._mutex = threading.Lock()
+
+    def prepare(self, size: int) -> None:
+        """Have a file of `size` bytes ready. Raises DiskFull, StorageError."""
+        with self._mutex:
+            if self._file is None:
+                self._file = self._create(size)
+
+    def take(self, size: int) -> File:
+        """The prepared file, or one of `size` bytes made now. Raises DiskFull, StorageError."""
+        with self._mutex:
+            file, self._file = self._file, None
+            return file or self._create(size)
+
+    def drop(self) -> None:
+        """Remove the prepared file, if there is one."""
+        with self._mutex:
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()
+                self._vfs.remove(file.path)
+
+    def _create(self, size: int) -> File:
+        path = spare_path(self._base_path)
+        file = self._vfs.open(path, create=True)
+        try:
+            file.truncate(0)
+            file.allocate(size, durable=False)
+        except BaseException:
+            file.close()
+            self._vfs.remove(path)
+            raise
+        return file
 
 
 def adopt_spare(vfs: Vfs, base_path: str, spare: File, header: SegmentHeader) -> File:

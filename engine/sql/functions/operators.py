@@ -129,7 +129,7 @@ def power_numeric(base: Decimal, exponent: Decimal) -> Decimal:
         raise DataError(message, sqlstate="2201F")
     if not base:
         return numbers.round_numeric(Decimal(0 if exponent else 1), 16)
-    size = float(exponent) * (abs(base).adjusted() + 1)
+    size = float(exponent) * (abs(base.adjusted()) + 1)
     if size > 131072:
         raise DataError("value overflows numeric format", sqlstate="22003")
     context = numbers.working_context(max(int(size), 0) + 40)
@@ -177,6 +177,10 @@ def negate_interval(value: dates.Interval) -> dates.Interval:
 
 def add_intervals(a: dates.Interval, b: dates.Interval) -> dates.Interval:
     return dates.checked_interval(a[0] + b[0], a[1] + b[1], a[2] + b[2])
+
+
+def subtract_intervals(a: dates.Interval, b: dates.Interval) -> dates.Interval:
+    return dates.checked_interval(a[0] - b[0], a[1] - b[1], a[2] - b[2])
 
 
 def multiply_interval(value: dates.Interval, factor: float) -> dates.Interval:

@@ -346,5 +346,10 @@ def _parse_prefix(p: TokenStream) -> Expr:
     return operand
 
 
+def _parse_tight(p: TokenStream) -> Expr:
+    return parse_expression(p, OTHER)
+
+
 OPERANDS.update(dict.fromkeys(("-", "+", "~", "not"), _parse_prefix))
 PRODUCTIONS.expression = parse_expression
+PRODUCTIONS.operand = _parse_tight

@@ -56,6 +56,7 @@ class TokenStream:
         "slots",
         "starts",
         "text",
+        "tried",
         "values",
     )
 
@@ -67,6 +68,7 @@ class TokenStream:
         self.pos = 0
         self.depth = 0
         self.parameters: dict[int, Parameter] | None = None  # token index → node
+        self.tried: dict[int, tuple[Query, int] | None] | None = None  # see try_query
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
     def accept(self, kind: str) -> bool:
@@ -178,12 +180,43 @@ def _shown(text: str) -> str:
 
 class Productions:
     """The grammar is recursive, its modules are not: productions that need each other across
-    modules meet here. `expression` and `query` are set by the modules that define them."""
+    modules meet here; the modules that define them set them."""
 
-    __slots__ = ("expression", "query")
+    __slots__ = ("expression", "operand", "query")
 
     expression: Callable[[TokenStream], Expr]
+    operand: Callable[[TokenStream], Expr]  # an expression of operators stronger than IN
     query: Callable[[TokenStream], Query]
 
 
 PRODUCTIONS = Productions()
+
+
+def try_query(p: TokenStream) -> Query | None:
+    """The query that begins with the parenthesis at `pos` and fills the one around it, as in
+    ((SELECT 1) UNION (SELECT 2)); None, with nothing read, for ((SELECT 1) + 2).
+
+    Found by trying; what was found is remembered, so that nested tries cost no more than n².
+    """
+    start, depth = p.pos, p.depth
+    pos = start
+    while p.kinds[pos] == "(":
+        pos += 1
+    if p.kinds[pos] not in QUERY_STARTS:
+        return None
+    if p.tried is None:
+        p.tried = {}
+    if start not in p.tried:
+        p.tried[start] = None
+        try:
+            query = PRODUCTIONS.query(p)
+            if p.kinds[p.pos] == ")":
+                p.tried[start] = (query, p.pos)
+        except SyntaxFailure:
+            pass
+        p.pos, p.depth = start, depth
+    found = p.tried[start]
+    if found is None:
+        return None
+    p.pos = found[1]
+    return found[0]

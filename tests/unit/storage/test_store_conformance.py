@@ -153,7 +153,7 @@ def test_batches_hold_the_rows_of_a_scan(
     if checkpoint:
         store.checkpoint()
     store.commit(
-        {20: {n: None for n in range(0, 300, 7)} | {n: entry(n, "u") for n in (1, 150, 301)}}
+        {20: dict.fromkeys(range(0, 300, 7)) | {n: entry(n, "u") for n in (1, 150, 301)}}
     )
     store.commit({20: {2: (2, None, None)}})
     snapshot = store.snapshot()
@@ -333,7 +333,7 @@ def test_count_follows_inserts_updates_and_deletes(store: Store) -> None:
     put(store, *range(500))
     old = store.snapshot()
     store.checkpoint()
-    store.commit({20: {n: None for n in range(0, 500, 2)}})
+    store.commit({20: dict.fromkeys(range(0, 500, 2))})
     store.commit({20: {n: entry(n, "u") for n in range(250, 600)}})
     snapshot = store.snapshot()
     assert old.count(20) == 500

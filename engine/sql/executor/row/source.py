@@ -32,6 +32,7 @@ from engine.sql.executor.row.values import (
     text_matcher,
 )
 from engine.sql.expressions import is_volatile, walk
+from engine.sql.functions.registry import ScalarFunction
 from engine.sql.plan import ColumnId, Expr, Subplan
 
 INT_RANGES = {
@@ -85,19 +86,16 @@ def compile_function(text: str, environment: dict[str, Any], name: str = "run") 
     return environment[name]
 
 
-SubplanRunner = Callable[[Subplan, "Emitter"], Any]
-
-
 class Emitter:
     """Emits source for expressions of one generated function.
 
     `environment` are the function's globals; `hoisted` are lines for its head;
-    `compile_subplan(subplan, scope)` gives a callable (context, outer values[, operand]).
+    `compile_subplan(subplan)` gives a callable (context, outer values[, operand]).
     """
 
     def __init__(
         self,
-        compile_subplan: Callable[[Subplan, Scope], tuple[Any, tuple[Expr, ...]]],
+        compile_subplan: Callable[[Subplan], Any],
     ) -> None:
         self.environment: dict[str, Any] = {}
         self.hoisted: list[str] = []
@@ -305,12 +303,9 @@ class Emitter:
     def _in_general(self, expr: bound.InList, scope: Scope) -> str:
         """operand = item OR …, three-valued, through one comparison each."""
         compares = tuple(
-            [
-                bound.Compare("=", expr.operand, item, expr.type, expr.span)
-                for item in expr.items
-            ]
+            [bound.Compare("=", expr.operand, item, expr.type, expr.span) for item in expr.items]
         )
-        either: Expr = compares[0]
+        either: Any = compares[0]
         if len(compares) > 1:
             either = bound.Or(compares, expr.type, expr.span)
         if expr.negated:
@@ -385,9 +380,7 @@ class Emitter:
         args = ", ".join([self.value(arg, scope) for arg in expr.args])
         return f"{self.constant(function.implementation)}({args})"
 
-    def _inline(
-        self, function: bound.ScalarFunction, firsts: list[str], names: list[str]
-    ) -> str:
+    def _inline(self, function: ScalarFunction, firsts: list[str], names: list[str]) -> str:
         """The operator itself; out of range, the implementation is called to raise its error."""
         text = f"{firsts[0]} {function.operator} {firsts[1]}"
         if function.check is None:
@@ -487,9 +480,9 @@ class Emitter:
         return _guarded_value([test] if test else [], text)
 
     def _subplan(self, expr: Subplan, scope: Scope) -> str:
-        runner, outer = self._compile_subplan(expr, scope)
-        values = ", ".join([self.value(column, scope) for column in outer])
-        values = f"({values},)" if outer else "()"
+        runner = self._compile_subplan(expr)
+        values = "".join([self.value(value, scope) + ", " for value in expr.values])
+        values = f"({values})"
         name = self.constant(runner)
         if expr.operand is None:
             return f"{name}(x, {values})"

@@ -78,9 +78,7 @@ def _split_like(pattern: str, escape: str) -> list[tuple[bool, str]]:
         if escape and character == escape:
             escaped = next(characters, None)
             if escaped is None:
-                raise DataError(
-                    "LIKE pattern must not end with escape character", sqlstate="22025"
-                )
+                raise DataError("LIKE pattern must not end with escape character", sqlstate="22025")
             literal.append(escaped)
         elif character in "%_":
             if literal:
@@ -117,7 +115,5 @@ def _regex_matcher(pattern: str, flags: int) -> Matcher:
     try:
         search = re.compile(pattern, flags).search
     except re.error as error:
-        raise DataError(
-            f"invalid regular expression: {error.msg}", sqlstate="2201B"
-        ) from None
+        raise DataError(f"invalid regular expression: {error.msg}", sqlstate="2201B") from None
     return lambda text: search(text) is not None

@@ -1,0 +1,200 @@
+"""Grouping as the sink of a pipeline: the scan, the filters and the steps are one loop.
+
+    groups = {}
+    for _, r0 in k0(x):
+        a1, a3 = r0
+        g = get(a1)                       group by a1
+        if g is None: groups[a1] = g = [s0, s1]
+        g[0] += 1                         count(*)
+        if a3 is not None: g[1] = k4(g[1], a3)
+    for key, g in groups.items(): yield (key, g[0], k5(g[1]))
+
+Without keys the states are locals and there is always one row. Group keys whose equality is not
+Python's (floats, intervals, numerics) are grouped by their comparison key; the group then keeps
+its first original values.
+
+DISTINCT and ORDER BY inside an aggregate collect its arguments and step through them at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from engine.sql.executor.row.context import Open
+from engine.sql.executor.row.operators import SortPass, row_key, sort_rows
+from engine.sql.executor.row.pipeline import Compiler, Pipeline
+from engine.sql.expressions import columns_of
+from engine.sql.plan import Aggregate, AggregateCall, ColumnId, Expr, SortKey
+from engine.types import comparison_key
+
+
+def compile_aggregate(
+    compiler: Compiler,
+    node: Aggregate,
+    sort_passes: Callable[[tuple[SortKey, ...], int], list[SortPass]],
+) -> Open:
+    """A generator function over the groups. `sort_passes(keys, width)` sorts collected argument
+    tuples whose values from position `width` on are the sort keys."""
+    needed: set[ColumnId] = set()
+    for expr in _expressions(node):
+        needed |= columns_of(expr)
+    pipeline = Pipeline(compiler, node.input, needed, False)
+    sink = _Sink(pipeline, node, sort_passes)
+    if node.keys:
+        return sink.grouped()
+    return sink.single()
+
+
+def _expressions(node: Aggregate) -> Iterable[Expr]:
+    yield from node.keys
+    for call in node.aggregates:
+        yield from call.args
+        yield from [key.expr for key in call.order_by]
+        if call.filter is not None:
+            yield call.filter
+
+
+class _Sink:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        node: Aggregate,
+        sort_passes: Callable[[tuple[SortKey, ...], int], list[SortPass]],
+    ) -> None:
+        self.pipeline = pipeline
+        self.node = node
+        self.emitter = pipeline.emitter
+        self.sort_passes = sort_passes
+
+    def single(self) -> Open:
+        """No GROUP BY: one row, also for no input."""
+        calls = self.node.aggregates
+        states = [f"s{i}" for i in range(len(calls))]
+        before = [f"{state} = {self.initial(call)}" for state, call in zip(states, calls)]
+        for state, call in zip(states, calls, strict=True):
+            self.step(call, state)
+        if not calls:
+            self.pipeline.line("pass")
+        finals = [self.final(call, state) for state, call in zip(states, calls, strict=True)]
+        run: Open = self.pipeline.finish([f"yield ({_listed(finals)})"], before)
+        return run
+
+    def grouped(self) -> Open:
+        pipeline, node = self.pipeline, self.node
+        calls = node.aggregates
+        plain = all(comparison_key(key.type) is None for key in node.keys)
+        before = ["groups = {}", "get = groups.get"]
+        originals: list[str] = []
+        if plain:
+            pipeline.line(f"k = {pipeline.key(node.keys)}")
+        else:
+            originals = self._name_keys()
+            parts = [self._compared(key, name) for key, name in zip(node.keys, originals)]
+            pipeline.line(f"k = {parts[0] if len(parts) == 1 else '(' + _listed(parts) + ')'}")
+        states = [self.initial(call) for call in calls]
+        kept = [f"({_listed(originals)})"] if originals else []
+        pipeline.line("g = get(k)")
+        pipeline.line(f"if g is None: groups[k] = g = [{', '.join([*states, *kept])}]")
+        for index, call in enumerate(calls):
+            self.step(call, f"g[{index}]")
+        finals = [self.final(call, f"g[{i}]") for i, call in enumerate(calls)]
+        if originals:
+            keys = [f"g[{len(calls)}][{i}]" for i in range(len(node.keys))]
+        elif len(node.keys) == 1:
+            keys = ["k"]
+        else:
+            keys = [f"k[{i}]" for i in range(len(node.keys))]
+        after = ["for k, g in groups.items():", f"    yield ({_listed([*keys, *finals])})"]
+        run: Open = pipeline.finish(after, before)
+        return run
+
+    def _name_keys(self) -> list[str]:
+        names: list[str] = []
+        for index, key in enumerate(self.node.keys):
+            self.pipeline.line(f"w{index} = {self.pipeline.value(key)}")
+            names.append(f"w{index}")
+        return names
+
+    def _compared(self, key: Expr, name: str) -> str:
+        convert = comparison_key(key.type)
+        if convert is None:
+            return name
+        return f"(None if {name} is None else {self.emitter.constant(convert)}({name}))"
+
+    # ── one aggregate ────────────────────────────────────────────────────────────────────────
+    def initial(self, call: AggregateCall) -> str:
+        if call.distinct or call.order_by:
+            return "[]"
+        if _counts(call):
+            return "0"
+        return f"{self.emitter.constant(call.function.init)}()"
+
+    def final(self, call: AggregateCall, state: str) -> str:
+        if call.distinct or call.order_by:
+            return f"{self.emitter.constant(self._collected(call))}({state})"
+        if _counts(call):
+            return state
+        return f"{self.emitter.constant(call.function.final)}({state})"
+
+    def step(self, call: AggregateCall, state: str) -> None:
+        """Lines that add the current row to the state."""
+        pipeline = self.pipeline
+        depth = pipeline.depth
+        if call.filter is not None:
+            pipeline.line(f"if {self.emitter.is_true(call.filter, pipeline.scope)}:")
+            pipeline.depth += 1
+        args: list[str] = []
+        tests: list[str] = []
+        for arg in call.args:
+            if call.function.strict:
+                test, reference = self.emitter.bind(arg, pipeline.scope)
+                if test is not None:
+                    tests.append(f"not ({test})")
+            else:
+                reference = pipeline.value(arg)
+            args.append(reference)
+        if tests:
+            pipeline.line(f"if {' and '.join(tests)}:")
+            pipeline.depth += 1
+        if call.distinct or call.order_by:
+            keys = [pipeline.value(key.expr) for key in call.order_by]
+            pipeline.line(f"{state}.append(({_listed([*args, *keys])}))")
+        elif _counts(call):
+            pipeline.line(f"{state} += 1")
+        else:
+            step = self.emitter.constant(call.function.step)
+            pipeline.line(f"{state} = {step}({', '.join([state, *args])})")
+        pipeline.depth = depth
+
+    def _collected(self, call: AggregateCall) -> Callable[[list[Any]], Any]:
+        """The value of an aggregate over collected (arguments…, sort keys…) tuples."""
+        width = len(call.args)
+        passes = self.sort_passes(call.order_by, width) if call.order_by else []
+        key = row_key([arg.type for arg in call.args])
+        function, distinct = call.function, call.distinct
+
+        def value(collected: list[Any]) -> Any:
+            if passes:
+                sort_rows(collected, passes)
+            state = function.init()
+            seen: set[Any] = set()
+            for row in collected:
+                args = row[:width]
+                if distinct:
+                    mark = args if key is None else key(args)
+                    if mark in seen:
+                        continue
+                    seen.add(mark)
+                state = function.step(state, *args)
+            return function.final(state)
+
+        return value
+
+
+def _counts(call: AggregateCall) -> bool:
+    return call.function.name == "count" and not call.distinct and not call.order_by
+
+
+def _listed(parts: list[str]) -> str:
+    return "".join([f"{part}, " for part in parts])

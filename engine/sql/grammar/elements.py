@@ -1,0 +1,238 @@
+"""The bridge to pyparsing: terminals over the token stream, and the hot productions as elements.
+
+pyparsing walks a string; here the string is a `TokenText` with one character for each token, so
+a location is a token's index and the lexer's spans stay exact. Terminals look at the token there;
+`Production` hands the stream to a recursive-descent function (expression, query, statement) and
+goes on behind what it read, so a rule holds one as it holds any other element:
+
+    Keyword("as") + Production(parse_query)
+
+Every terminal that fails notes what it wanted; the furthest such notes are the syntax error's
+expectations. A hot production raises its own errors, which end the parse: rules put them only
+where nothing else can stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyparsing as pp
+
+from engine.sql.ast import Node, Span
+from engine.sql.grammar.stream import IDENTIFIER_KINDS, NAME_KINDS, TokenStream
+
+
+class TokenText(str):
+    """One 't' a token, carrying the stream, the furthest failure and what was wanted there."""
+
+    stream: TokenStream
+    furthest: int
+    wanted: list[str]
+
+    @classmethod
+    def of(cls, stream: TokenStream) -> TokenText:
+        """The stand-in text of a stream."""
+        text = cls("t" * len(stream.kinds))
+        text.stream = stream
+        text.furthest = 0
+        text.wanted = []
+        return text
+
+    def miss(self, index: int, wanted: str) -> None:
+        """A terminal wanted something else at `index`."""
+        if index > self.furthest:
+            self.furthest = index
+            self.wanted = []
+        if index == self.furthest and wanted not in self.wanted:
+            self.wanted.append(wanted)
+
+
+class Named(Node, frozen=True, gc=False):
+    """A name in a rule's results."""
+
+    name: str
+    span: Span
+
+
+class Terminal(pp.Token):
+    """One token that `matches` accepts; contributes `value` to the results, or nothing."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__()
+        self.wanted = wanted
+        self.errmsg = f"expected {wanted}"
+        self.mayIndexError = False
+        self.leave_whitespace()
+
+    def _generateDefaultName(self) -> str:  # noqa: N802  (pyparsing's name)
+        return self.wanted
+
+    def matches(self, stream: TokenStream, index: int) -> bool:
+        """Is the token at `index` this terminal?"""
+        raise NotImplementedError
+
+    def value(self, stream: TokenStream, index: int) -> list[Any]:
+        """What the token adds to the results."""
+        return []
+
+    def parseImpl(  # noqa: N802  (pyparsing's name)
+        self, instring: str, loc: int, do_actions: bool = True
+    ) -> tuple[int, Any]:
+        assert isinstance(instring, TokenText)
+        if self.matches(instring.stream, loc):
+            return loc + 1, self.value(instring.stream, loc)
+        instring.miss(loc, self.wanted)
+        raise pp.ParseException(instring, loc, self.errmsg, self)
+
+
+class Keyword(Terminal):
+    """A word, reserved or not, never quoted. Adds nothing; `flag` makes it add itself."""
+
+    def __init__(self, word: str, flag: bool = False) -> None:
+        super().__init__(word)
+        self.flag = flag
+
+    def matches(self, stream: TokenStream, index: int) -> bool:
+        return stream.values[index] == self.wanted and stream.kinds[index] in ("NAME", self.wanted)
+
+    def value(self, stream: TokenStream, index: int) -> list[Any]:
+        return [self.wanted] if self.flag else []
+
+
+class Symbol(Terminal):
+    """Punctuation or an operator; adds nothing."""
+
+    def matches(self, stream: TokenStream, index: int) -> bool:
+        return stream.kinds[index] == self.wanted
+
+
+class Name(Terminal):
+    """A name: adds a `Named`."""
+
+    def __init__(self, wanted: str = "a name") -> None:
+        super().__init__(wanted)
+
+    def matches(self, stream: TokenStream, index: int) -> bool:
+        return stream.kinds[index] in NAME_KINDS
+
+    def value(self, stream: TokenStream, index: int) -> list[Any]:
+        return [Named(stream.values[index], stream.span(index))]
+
+
+class Constant(Terminal):
+    """A literal or a word as the value of a setting: adds str, int, float or bool."""
+
+    _WORDS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+
+    def __init__(self) -> None:
+        super().__init__("a value")
+
+    def matches(self, stream: TokenStream, index: int) -> bool:
+        kind = stream.kinds[index]
+        return (
+            kind in ("INTEGER", "NUMERIC", "STRING", "on", "true", "false", "full")
+            or kind in IDENTIFIER_KINDS
+        )
+
+    def value(self, stream: TokenStream, index: int) -> list[Any]:
+        kind, value = stream.kinds[index], stream.values[index]
+        if kind == "NUMERIC":
+            return [float(value)]
+        if kind in ("INTEGER", "STRING", "QUOTED"):
+            return [value]
+        return [self._WORDS.get(value, value)]
+
+
+class Production(pp.Token):
+    """A recursive-descent function as a grammar element: adds the node it returns."""
+
+    def __init__(self, parse: Callable[[TokenStream], Any], wanted: str) -> None:
+        super().__init__()
+        self.parse = parse
+        self.wanted = wanted
+        self.mayIndexError = False
+        self.leave_whitespace()
+
+    def _generateDefaultName(self) -> str:  # noqa: N802  (pyparsing's name)
+        return self.wanted
+
+    def parseImpl(  # noqa: N802  (pyparsing's name)
+        self, instring: str, loc: int, do_actions: bool = True
+    ) -> tuple[int, Any]:
+        assert isinstance(instring, TokenText)
+        stream = instring.stream
+        stream.pos = loc
+        node = self.parse(stream)
+        return stream.pos, [node]
+
+
+class Refusal(Terminal):
+    """Words that begin something not supported: raises 0A000 naming it when they stand here."""
+
+    def __init__(self, construct: str, *words: str, hint: str | None = None) -> None:
+        super().__init__(" ".join(words))
+        self.construct = construct
+        self.words = words
+        self.hint = hint
+
+    def matches(self, stream: TokenStream, index: int) -> bool:
+        kinds = stream.kinds[index : index + len(self.words)]
+        if stream.values[index : index + len(self.words)] != self.words:
+            return False
+        if any(kind not in ("NAME", word) for kind, word in zip(kinds, self.words)):
+            return False
+        stream.pos = index + len(self.words) - 1
+        return stream.unsupported(self.construct, index, self.hint)
+
+    def parseImpl(  # noqa: N802  (pyparsing's name)
+        self, instring: str, loc: int, do_actions: bool = True
+    ) -> tuple[int, Any]:
+        # What is not supported is no suggestion, so a miss is not noted.
+        assert isinstance(instring, TokenText)
+        self.matches(instring.stream, loc)
+        raise pp.ParseException(instring, loc, self.errmsg, self)
+
+
+# ── combinations ─────────────────────────────────────────────────────────────────────────────
+def keywords(*words: str) -> pp.ParserElement:
+    """The words in this order."""
+    return _sequence([Keyword(word) for word in words])
+
+
+def flag(name: str, *words: str) -> pp.ParserElement:
+    """The words, if they stand here; `name` in the results is then true."""
+    first, *rest = words
+    element = _sequence([Keyword(first, flag=True), *(Keyword(word) for word in rest)])
+    return pp.Opt(element(name))
+
+
+def listed(element: pp.ParserElement) -> pp.ParserElement:
+    """`( element , element … )`."""
+    return Symbol("(") + separated(element) + Symbol(")")
+
+
+def separated(element: pp.ParserElement) -> pp.ParserElement:
+    """`element , element …`."""
+    return element + pp.ZeroOrMore(Symbol(",") + element)
+
+
+def refusals(table: Iterable[tuple[str, ...]]) -> pp.ParserElement:
+    """One of several refusals: each row is the construct and its words."""
+    return pp.MatchFirst([Refusal(construct, *words) for construct, *words in table])
+
+
+def _sequence(elements: list[pp.ParserElement]) -> pp.ParserElement:
+    return pp.And(elements) if len(elements) > 1 else elements[0]
+
+
+def span_of(text: str, loc: int) -> int:
+    """The index of the token a parse action begins at (its `loc`)."""
+    assert isinstance(text, TokenText)
+    return loc
+
+
+def stream_of(text: str) -> TokenStream:
+    """The stream behind a parse action's text."""
+    assert isinstance(text, TokenText)
+    return text.stream

@@ -1,0 +1,1 @@
+"""Files in: sources, formats, type detection, loading."""

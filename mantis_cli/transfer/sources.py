@@ -1,0 +1,307 @@
+"""What the loader reads: blocks of stored values, from text or from Arrow's own types.
+
+    source.names                        column names
+    source.detect()                     their SQL types (reads text once)
+    source.typed_blocks(types)          TypedBlocks with those types: the detected ones or a
+                                        table's
+
+A source can be read again from its start; the loader does so after `Stumbled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from engine.errors import DataError, NotSupportedError
+from engine.types import (
+    BIGINT,
+    BOOLEAN,
+    BYTEA,
+    DATE,
+    DOUBLE,
+    INTEGER,
+    NUMERIC,
+    REAL,
+    SMALLINT,
+    TEXT,
+    TIME,
+    TIMESTAMP,
+    TIMESTAMPTZ,
+    SqlType,
+)
+from engine.types.kinds import type_text
+from mantis_cli.exits import Failed
+from mantis_cli.signals import SIGNALS
+from mantis_cli.transfer.delimited import (
+    BLOCK_ROWS,
+    Block,
+    DelimitedSource,
+    Stumbled,
+    column_names,
+)
+from mantis_cli.transfer.detect import GIVEN, BadValue, Converter, Guess, arrow_physical
+from mantis_cli.transfer.inputs import Input
+from mantis_cli.transfer.json_records import JsonSource
+from mantis_cli.transfer.records import Dialect
+from mantis_cli.transfer.rejects import Rejects
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class TypedBlock:
+    """arrays[i]: column i's stored values. lines[i]: the line of row i, when known."""
+
+    __slots__ = ("arrays", "lines", "row_count")
+
+    def __init__(self, arrays: list[pa.Array], lines: list[int] | None, row_count: int) -> None:
+        self.arrays = arrays
+        self.lines = lines
+        self.row_count = row_count
+
+
+class Source(Protocol):
+    names: list[str]
+
+    def detect(self) -> list[SqlType]: ...
+
+    def typed_blocks(self, types: Sequence[SqlType]) -> Iterator[TypedBlock]: ...
+
+    def notes(self) -> list[str]:
+        """What to tell the user about guesses, after the last block."""
+        ...
+
+
+class TextSource:
+    """CSV, TSV, JSON, JSONL: text whose types are detected."""
+
+    def __init__(self, source: DelimitedSource | JsonSource, file_name: str) -> None:
+        self.source = source
+        self.names = source.names
+        self.file_name = file_name
+        self._guesses: list[Guess] = []
+        self._converters: list[Converter] = []
+        self._kept: list[Block] | None = None
+
+    def detect(self) -> list[SqlType]:
+        kinds_of = getattr(self.source, "kinds_of", None)
+        self._guesses = [
+            Guess(kinds_of[place]) if kinds_of else Guess() for place in range(len(self.names))
+        ]
+        self._kept, kept_bytes = [], 0
+        for block in self._blocks():
+            for guess, column in zip(self._guesses, block.columns):
+                guess.observe(column.dictionary)
+            if self._kept is not None:  # small files are read once
+                self._kept.append(block)
+                kept_bytes += sum(column.nbytes for column in block.columns)
+                if kept_bytes > 256 << 20:
+                    self._kept = None
+        return [guess.sql_type() for guess in self._guesses]
+
+    def _blocks(self) -> Iterator[Block]:
+        try:
+            yield from self.source.blocks()
+        except Stumbled:
+            self.source.careful = True  # type: ignore[misc]
+            self._kept = None
+            raise
+
+    def typed_blocks(self, types: Sequence[SqlType]) -> Iterator[TypedBlock]:
+        self._converters = []
+        for place, sql_type in enumerate(types):
+            guess = self._guesses[place] if self._guesses else None
+            detected = guess is not None and guess.sql_type() == sql_type and sql_type != TEXT
+            words = frozenset(guess.null_words) if guess is not None and detected else frozenset()
+            arrow = detected and sql_type not in GIVEN.values()
+            self._converters.append(Converter(sql_type, arrow, words))
+        blocks = self._kept if self._kept is not None else self._blocks()
+        for block in blocks:
+            SIGNALS.check()
+            yield self._typed(block, types)
+
+    def _typed(self, block: Block, types: Sequence[SqlType]) -> TypedBlock:
+        arrays, bad = [], []
+        for place, (converter, column) in enumerate(zip(self._converters, block.columns)):
+            array, failures = converter.convert(column)
+            arrays.append(array)
+            bad += [(failure, place) for failure in failures]
+        if not bad:
+            return TypedBlock(arrays, block.lines, block.row_count)
+        if block.lines is None:  # only the careful path knows lines
+            self.source.careful = True  # type: ignore[misc]
+            self._kept = None
+            raise Stumbled
+        return self._without(block, arrays, bad, types)
+
+    def _without(
+        self,
+        block: Block,
+        arrays: list[pa.Array],
+        bad: list[tuple[BadValue, int]],
+        types: Sequence[SqlType],
+    ) -> TypedBlock:
+        """The block without its bad rows, which are rejected (or the first one raised)."""
+        import pyarrow as pa
+
+        assert block.lines is not None
+        bad.sort(key=lambda item: (item[0].row, item[1]))
+        rejects, last = self.source.rejects, -1
+        for failure, place in bad:
+            line = block.lines[failure.row]
+            reason = f'column "{self.names[place]}": {failure.error.message}'
+            if rejects is None:
+                where = f"{self.file_name}:{line}: " if line else f"{self.file_name}: "
+                raise DataError(
+                    where + reason,
+                    sqlstate=failure.error.sqlstate,
+                    hint=f"the column is {type_text(types[place])}; "
+                    "--rejects FILE loads the rest and keeps such rows in FILE",
+                )
+            if failure.row != last:
+                last = failure.row
+                values = [column[last].as_py() for column in block.columns]
+                rejects.add(line, reason, ",".join(value or "" for value in values))
+        rows = {failure.row for failure, _ in bad}
+        kept = [row for row in range(block.row_count) if row not in rows]
+        mask = pa.array(kept, pa.int64())
+        return TypedBlock(
+            [array.take(mask) for array in arrays],
+            [block.lines[row] for row in kept],
+            len(kept),
+        )
+
+    def notes(self) -> list[str]:
+        notes = []
+        for name, converter in zip(self.names, self._converters):
+            if converter.null_word_count:
+                words = " and ".join(sorted(converter.null_words))
+                notes.append(f'{name}: {converter.null_word_count} "{words}" read as NULL')
+        return notes
+
+
+class ParquetSource:
+    """A Parquet file: typed already."""
+
+    def __init__(self, source: Input) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        try:
+            self.file = parquet.ParquetFile(pa.BufferReader(pa.py_buffer(source.data)))
+        except pa.ArrowException as error:
+            raise Failed(f"{source.name} is not a Parquet file: {error}") from None
+        self.schema = self.file.schema_arrow
+        self.names = column_names(list(self.schema.names))
+
+    def detect(self) -> list[SqlType]:
+        return [sql_type_of(field) for field in self.schema]
+
+    def typed_blocks(self, types: Sequence[SqlType]) -> Iterator[TypedBlock]:
+        own = self.detect()
+        converters = [Converter(sql_type, detected=False) for sql_type in types]
+        for batch in self.file.iter_batches(batch_size=BLOCK_ROWS):
+            SIGNALS.check()
+            arrays = []
+            for place, column in enumerate(batch.columns):
+                if types[place] == own[place] and types[place] != NUMERIC:
+                    arrays.append(_stored(column, types[place]))
+                else:
+                    arrays.append(self._reparsed(column, converters[place], place))
+            yield TypedBlock(arrays, None, batch.num_rows)
+
+    def _reparsed(self, column: pa.Array, converter: Converter, place: int) -> pa.Array:
+        """A column whose table type is another one: through its text."""
+        import pyarrow as pa
+
+        texts = _plain(column).cast(pa.string())
+        array, bad = converter.convert(texts.dictionary_encode())
+        if bad:
+            raise DataError(
+                f'column "{self.names[place]}": {bad[0].error.message}',
+                sqlstate=bad[0].error.sqlstate,
+            )
+        return array
+
+    def notes(self) -> list[str]:
+        return []
+
+
+def sql_type_of(field: Any) -> SqlType:
+    """The SQL type that holds an Arrow field's values. Raises NotSupportedError."""
+    import pyarrow as pa
+
+    kind = field.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    exact: dict[Any, SqlType] = {
+        pa.bool_(): BOOLEAN,
+        pa.int8(): SMALLINT,
+        pa.uint8(): SMALLINT,
+        pa.int16(): SMALLINT,
+        pa.uint16(): INTEGER,
+        pa.int32(): INTEGER,
+        pa.uint32(): BIGINT,
+        pa.int64(): BIGINT,
+        pa.uint64(): NUMERIC,
+        pa.float16(): REAL,
+        pa.float32(): REAL,
+        pa.float64(): DOUBLE,
+        pa.date32(): DATE,
+        pa.date64(): DATE,
+        pa.null(): TEXT,
+    }
+    if kind in exact:
+        return exact[kind]
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return TEXT
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return BYTEA
+    if pa.types.is_timestamp(kind):
+        return TIMESTAMPTZ if kind.tz else TIMESTAMP
+    if pa.types.is_time(kind):
+        return TIME
+    if pa.types.is_decimal(kind):
+        return NUMERIC
+    raise NotSupportedError(f'column "{field.name}" has type {kind}, which has no SQL type here')
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Dictionary arrays decoded."""
+    import pyarrow as pa
+
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _stored(column: pa.Array, sql_type: SqlType) -> pa.Array:
+    """An Arrow column in the physical form of its SQL type."""
+    import pyarrow as pa
+
+    column = _plain(column)
+    if sql_type == DATE:
+        return column.cast(pa.date32()).cast(pa.int32())
+    if sql_type in (TIMESTAMP, TIMESTAMPTZ):
+        return column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
+    if sql_type == TIME:
+        return column.cast(pa.time64("us"), safe=False).cast(pa.int64())
+    return column.cast(arrow_physical(sql_type))
+
+
+def open_source(
+    source: Input,
+    format_name: str,
+    *,
+    delimiter: str | None,
+    header: bool,
+    null: str | None,
+    rejects: Rejects | None,
+) -> Source:
+    """The reader for a format (a name of inputs.IN_FORMATS)."""
+    if format_name == "parquet":
+        return ParquetSource(source)
+    if format_name in ("json", "jsonl"):
+        named = Input(source.data, source.name, format_name)
+        return TextSource(JsonSource(named, rejects), source.name)
+    dialect = Dialect(format_name, delimiter or ("," if format_name == "csv" else "\t"), null)
+    return TextSource(DelimitedSource(source, dialect, header, rejects), source.name)
