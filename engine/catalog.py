@@ -124,7 +124,10 @@ class Catalog:
         }
 
     def positions(self, table: Table) -> dict[str, int]:
-        """Column name → position in the table's rows; made once for each catalog."""
+        """Column name → position in the table's rows; made once for each catalog (a table that is
+        only being defined has no id yet)."""
+        if not table.table_id:
+            return {column.name: i for i, column in enumerate(table.columns)}
         found = self._positions.get(table.table_id)
         if found is None:
             found = {column.name: i for i, column in enumerate(table.columns)}

@@ -4,7 +4,8 @@ How a command is added
 1. `mantis_cli/commands/NAME.py` holds a click command or group called `command`. The module is
    imported only when its command runs, so it imports what it always needs at its top; rich,
    pyarrow, numpy, prompt_toolkit and pygments stay inside the functions that need them.
-2. A row in COMMANDS below: name, module, one line of help. Nothing is imported until it is used.
+2. A row in COMMANDS (mantis_cli/command_table.py): name, module, one line of help. Nothing is
+   imported until it is used.
 3. It writes data to stdout through `mantis_cli.output.stream.stdout()`, and narration with
    `mantis_cli.output.stream.note()` (stderr, silent under --quiet).
 4. It raises: errors of `engine.errors`, `click.UsageError`, `exits.CannotRead`, or
@@ -29,6 +30,7 @@ import click
 
 from engine import errors
 from mantis_cli import __version__, exits
+from mantis_cli.command_table import COMMANDS
 from mantis_cli.crash import write_crash_report
 from mantis_cli.output.errors import draw_error
 from mantis_cli.output.stream import complain
@@ -36,21 +38,6 @@ from mantis_cli.signals import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-COMMANDS: dict[str, tuple[str, str]] = {
-    "shell": ("shell", "Open the interactive shell."),
-    "query": ("query", "Run SQL and print the results."),
-    "new": ("new", "Create an empty database file."),
-    "import": ("import_", "Load CSV, TSV, JSON, JSONL or Parquet into a table."),
-    "export": ("export", "Write a table or a query's rows to a file."),
-    "schema": ("schema", "Print the statements that make the schema."),
-    "tables": ("tables", "List tables with their row counts and indexes."),
-    "info": ("info", "Show what a database file is, without opening it for use."),
-    "check": ("check", "Verify every page, tree, index and log record."),
-    "recover": ("recover", "Recover after a crash, and say what was found."),
-    "wal": ("wal", "Look into the log: dump, stat, verify."),
-    "bench": ("bench", "Measure against the sqlite3 module."),
-}
 
 EXIT_CODES = """\b
 Exit codes: 0 ok, 1 SQL or engine error, 2 usage, 3 cannot open, 4 timeout,

@@ -30,10 +30,11 @@ class Statement(msgspec.Struct, frozen=True):
     source: Source
 
 
-def statements(name: str, lines: Iterable[str]) -> Iterator[Statement]:
-    """The statements of a script. name: what errors call it. The last one needs no semicolon."""
+def statements(name: str, lines: Iterable[str], first_line: int = 1) -> Iterator[Statement]:
+    """The statements of a script. name: what errors call it; first_line: the number of its first
+    line. The last statement needs no semicolon."""
     pending: list[str] = []
-    first_line = line_no = 1
+    line_no = first_line
     for line in lines:
         pending.append(line)
         line_no += line.count("\n")
@@ -63,7 +64,7 @@ def lines_of_file(path: str) -> Iterator[str]:
         yield from _decoded_lines("<stdin>", sys.stdin)
         return
     try:
-        stream = open(path, encoding="utf-8-sig")
+        stream = open(path, encoding="utf-8-sig")  # noqa: SIM115
     except OSError as error:
         raise CannotRead(f"cannot read {path}: {error.strerror}") from None
     with stream:

@@ -366,11 +366,13 @@ class CreateView(Bound, frozen=True, gc=False):
 
 
 class Drop(Bound, frozen=True, gc=False):
-    """kind: 'table', 'index', 'view'. Names that IF EXISTS forgave are already gone."""
+    """kind: 'table', 'index', 'view'. Names that IF EXISTS forgave are already gone.
+    dependent_views: to be dropped first, in this order (only with CASCADE; else 2BP01)."""
 
     kind: str
     names: tuple[str, ...]
     cascade: bool
+    dependent_views: tuple[str, ...] = ()
 
 
 BoundBody: TypeAlias = (

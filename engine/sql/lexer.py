@@ -41,18 +41,18 @@ Columns: TypeAlias = tuple[
     tuple[str, ...], tuple[Any, ...], list[int], list[int], list[int]
 ]  # kinds, values, starts, ends, slots
 
-RESERVED = frozenset(
-    """all analyse analyze and any array as asc asymmetric between both case cast check collate
+_RESERVED_WORDS = """
+    all analyse analyze and any array as asc asymmetric between both case cast check collate
     column constraint create cross current_catalog current_date current_role current_schema
     current_time current_timestamp current_user default deferrable desc distinct do else end
     except exists false fetch for foreign from full grant group having ilike in initially inner
     intersect into is isnull join lateral leading left like limit localtime localtimestamp natural
     not notnull null offset on only or order outer overlaps primary references returning right
     select session_user similar some symmetric table tablesample then to trailing true union
-    unique user using values variadic when where window with""".split()
-)
-KEYWORDS = RESERVED | frozenset(
-    """abort action add alter always analyze at begin bigint blob boolean by bytea cascade char
+    unique user using values variadic when where window with
+"""
+_OTHER_WORDS = """
+    abort action add alter always analyze at begin bigint blob boolean by bytea cascade char
     character checkpoint coalesce comment commit committed conflict copy cube current date day
     decimal deferred delete describe double drop escape exclude exclusive execute explain extract
     filter first float following format generated grouping hour identity if ignore immediate
@@ -63,8 +63,9 @@ KEYWORDS = RESERVED | frozenset(
     second sequence serializable set sets show smallint start substring temp temporary text ties
     time timestamp timestamptz transaction trigger trim truncate uncommitted unbounded unknown
     update uuid vacuum varchar varying verbose view week within without work write year zone
-    """.split()
-)
+"""
+RESERVED = frozenset(_RESERVED_WORDS.split())
+KEYWORDS = RESERVED | frozenset(_OTHER_WORDS.split())
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
@@ -75,7 +76,8 @@ _WORD_WIDE = r"[^\W\d][\w$]*+"
 _STRING = r"'[^']*+(?:''[^']*+)*+'"
 _PREFIXED = r"[eE]'(?:[^'\\]|\\.|'')*+'|[xX]'[^']*+'"
 _QUOTED = r'"[^"]*+(?:""[^"]*+)*+"'
-_NUMBER = r"\.?[0-9][\w.]*+(?:(?<=[eE])[+-][0-9]+\w*+)?"  # checked by _number
+_NUMBER_REST = r"[\w.]*+(?:(?<=[eE])[+-][0-9]+\w*+)?"
+_NUMBER = rf"\.?[0-9]{_NUMBER_REST}"  # checked by _number
 _PARAMETER = r"\?|\$[0-9]++|:[^\W\d]\w*+"
 _OPERATOR = (
     r"::|->>|->|<=|>=|<>|!=|==|=>|:=|\|\||<<|>>|!~\*|!~|~\*|#>>|#>|@>|<@|&&"
@@ -89,7 +91,7 @@ def _chunk_pattern(word: str) -> re.Pattern[str]:
     """A token with the space and line comments after it. An ASCII word class is a bitmap: 1.8 µs
     a statement where \\w takes 2.6. The last branch catches what is no token, for _classify."""
     return re.compile(
-        rf"{_PREFIXED}|{word}{_SPACE}|[,()=*]{_SPACE}|[0-9]++(?![\w.]){_SPACE}"
+        rf"{_PREFIXED}|{word}{_SPACE}|[,()*]{_SPACE}|=(?![=>]){_SPACE}|[0-9]++(?![\w.]){_SPACE}"
         rf"|(?:{_NUMBER}|{_STRING}|{_QUOTED}|{_PARAMETER}|{_OPERATOR}|.){_SPACE}",
         re.DOTALL,
     )
@@ -110,7 +112,12 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _NUMBER_FORM = re.compile(
     r"(?:[0-9]+(?:_[0-9]+)*)?(?:\.[0-9]*(?:_[0-9]+)*)?(?:[eE][+-]?[0-9]+)?", re.ASCII
 )
-_SPLIT_LITERALS = re.compile(rf"({_STRING}|(?<![\w$.]){_NUMBER})")
+# One character picks the branch: a set at the front lets the search skip (1.2 µs a statement; 5.1
+# with the look-behind in front).
+_SPLIT_LITERALS = re.compile(
+    r"(['0-9.](?:(?<=')[^']*+(?:''[^']*+)*+'"
+    rf"|(?<=[0-9])(?<![\w$.].){_NUMBER_REST}|(?<=\.)[0-9]{_NUMBER_REST}))"
+)
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
@@ -124,7 +131,7 @@ class Token(msgspec.Struct, frozen=True, gc=False):
     problem: str | None = None
 
 
-class _Unreadable(Exception):  # noqa: N818
+class _Unreadable(Exception):
     """A chunk is no token; `scan` finds out which and why."""
 
 
@@ -211,7 +218,7 @@ def _entry(text: str) -> _Entry:
         return (value if value in RESERVED else "NAME"), value, len(text), 0
     if first == "?" or (first in "$:" and len(text) > 1 and text not in ("::", ":=")):
         return "PARAMETER", text, len(text), 0
-    if first in "!" and len(text) == 1 or not _OPERATOR_FORM.fullmatch(text):
+    if (first == "!" and len(text) == 1) or not _OPERATOR_FORM.fullmatch(text):
         raise _Unreadable
     text_kind = _SAME_OPERATOR.get(text, text)
     return text_kind, text_kind, len(text), 0

@@ -44,6 +44,7 @@ BODY_OFFSET = page.HEADER_SIZE + FIXED.size
 ZONE_SIZE = 24
 ZONE_COLUMNS_MAX = 16
 INT_MIN = -(1 << 63)
+INT_MAX = (1 << 63) - 1
 FLOAT_KINDS = (5, 6)
 
 
@@ -92,6 +93,11 @@ def separator_between(left: Key, right: Key) -> Key:
         if right[:size] > left:
             return right[:size]
     return right
+
+
+def no_bounds(kind: int) -> tuple[int | float, int | float]:
+    """(min, max) of no value at all."""
+    return (float("inf"), float("-inf")) if kind in FLOAT_KINDS else (INT_MAX, INT_MIN)
 
 
 def zone_struct(zones: Sequence[tuple[int, int]]) -> struct.Struct:
@@ -166,12 +172,16 @@ class BranchView:
         whole = bytes(raw[start : start + offsets[-1]])
         return [whole[a:b] for a, b in pairwise(offsets)]
 
-    def entries(self, lower: Key) -> list[Child]:
-        """All children; `lower` is the parent's bound for the first (Invariant 1)."""
+    def entries(self, lower: Key, zones: Sequence[tuple[int, int]]) -> list[Child]:
+        """All children; `lower` is the parent's bound for the first (Invariant 1). `zones`: the
+        zone columns wanted; one that this branch lacks was added later, so it is NULL below."""
         size = len(self.zone_columns) * ZONE_SIZE
-        zones = self.zone_bytes
-        parts = [zones[at : at + size] for at in range(0, size * self.row_count, size or 1)]
-        if not size:
+        if self.zone_columns != tuple(zones):
+            parts = [self._zones_as(index, zones) for index in range(self.row_count)]
+        elif size:
+            raw = self.zone_bytes
+            parts = [raw[at : at + size] for at in range(0, size * self.row_count, size)]
+        else:
             parts = [b""] * self.row_count
         made = map(
             Child, [lower, *self.searched], self.children, self.checksums, self.child_rows, parts
@@ -198,6 +208,17 @@ class BranchView:
             for n, (column_id, _) in enumerate(self.zone_columns)
         ]
 
+    def _zones_as(self, index: int, zones: Sequence[tuple[int, int]]) -> bytes:
+        known = {zone.column_id: zone for zone in self.zone_maps(index)}
+        fields: list[int | float] = []
+        for column_id, kind in zones:
+            zone = known.get(column_id)
+            if zone is None:
+                fields += (*no_bounds(kind), self.child_rows[index])
+            else:
+                fields += (zone.minimum, zone.maximum, zone.null_count)
+        return zone_struct(zones).pack(*fields)
+
     def _damage(self, message: str) -> DamageFound:
         return DamageFound(
             f"branch {self.page_no}: {message}", page_no=self.page_no, hint="run mantis check"
@@ -210,7 +231,8 @@ def encoded_size(children: Sequence[Child], zone_count: int) -> int:
     size = BODY_OFFSET + zone_count * ZONE_COLUMN.size + n * (24 + ZONE_SIZE * zone_count)
     if isinstance(children[0].separator, int):
         return size + 8 * n
-    text = sum([len(child.separator) for child in children])  # type: ignore[arg-type]
+    separators: list[Any] = [child.separator for child in children]
+    text = sum(map(len, separators))
     return size + _padded(4 * (n + 1)) + _padded(text)
 
 

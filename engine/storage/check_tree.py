@@ -29,9 +29,9 @@ import msgspec
 
 from engine.errors import DamageFound
 from engine.storage import overflow, page
-from engine.storage.branch import BranchView, ZoneMap
+from engine.storage.branch import BranchView, ZoneMap, no_bounds
 from engine.storage.buffer_pool import BufferPool, parse_page
-from engine.storage.leaf import LeafColumn, LeafView
+from engine.storage.leaf import INT64, KIND_CODES, LeafColumn, LeafView
 from engine.storage.leaf_rows import bounds_of
 from engine.storage.page import DEPTH_MAX, TreeRoot
 from engine.storage.store import Key, TreeSpec
@@ -170,8 +170,8 @@ class _Checker:
     ) -> Iterator[Finding]:
         for zone in expected.zones:
             below = [found for part in maps for found in part if found.column_id == zone.column_id]
-            if len(below) != len(maps):
-                continue  # the column is newer than this branch
+            if not below:  # the column is newer than this branch: NULL in every row
+                below = [ZoneMap(zone.column_id, *no_bounds(self._kind(zone)), expected.rows)]
             highs = [found.maximum for found in below]
             high = max(highs) if all(h == h for h in highs) else float("nan")
             low = min([found.minimum for found in below])
@@ -183,8 +183,14 @@ class _Checker:
         page_no, count = leaf.page_no, leaf.row_count
         if count != expected.rows:
             yield self._count(page_no, count, expected.rows)
-        for column_id, column in leaf.columns.items():
-            yield from self._column(leaf, column_id, column)
+        try:
+            columns = [(column_id, leaf.column(column_id)) for column_id in leaf.entries]
+        except DamageFound as error:
+            yield self._finding("header", page_no, error.message)
+            return
+        for column_id, column in columns:
+            if column is not None:
+                yield from self._column(leaf, column_id, column)
         try:
             keys = leaf.key_range(0, count)
         except DamageFound as error:
@@ -199,9 +205,9 @@ class _Checker:
                 "bounds", page_no, f"leaf {page_no}: keys outside the bounds of its parent"
             )
         for zone in expected.zones:
-            stored = leaf.columns.get(zone.column_id)
+            stored = leaf.column(zone.column_id)
             if stored is None:
-                yield from self._zone(page_no, zone, zone.minimum, zone.maximum, count)
+                yield from self._zone(page_no, zone, *no_bounds(self._kind(zone)), count)
                 continue
             values = [v for v in leaf.values(zone.column_id, 0, count) if v is not None]
             low, high = bounds_of(values, stored.kind)
@@ -250,6 +256,10 @@ class _Checker:
                 message = f"overflow pages from {first} on are reached twice"
                 yield self._finding("shared", first, message)
             self.reached.update(pages)
+
+    def _kind(self, zone: ZoneMap) -> int:
+        kinds = [c.physical for c in self.spec.columns if c.column_id == zone.column_id]
+        return KIND_CODES[kinds[0]] if kinds else INT64
 
     # ── findings ─────────────────────────────────────────────────────────────────────────────
     def _zone(

@@ -207,7 +207,10 @@ def run_unsignalled(action: Callable[[], _T], *, to_the_end: bool = False) -> _T
     """
     if threading.current_thread() is not threading.main_thread():
         return action()
-    job = _Job(action)
+    try:
+        job = _Job(action)
+    except RuntimeError:  # the interpreter is shutting down: no threads, and nobody to signal
+        return action()
     interrupt: BaseException | None = None
     while True:
         try:

@@ -26,13 +26,20 @@ Does not: lock files or know other processes (engine/database.py), resolve confl
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from engine.durability.policy import Policy, parse_policy
-from engine.errors import DataError, EngineFailed, Error, InterfaceError, ReadOnly
+from engine.errors import (
+    CommitOutcomeUnknown,
+    DamageFound,
+    DataError,
+    EngineFailed,
+    Error,
+    InternalError,
+    ReadOnly,
+)
 from engine.storage import page
 from engine.storage.buffer_pool import Io
 from engine.storage.checkpoint import (
@@ -41,21 +48,16 @@ from engine.storage.checkpoint import (
     run_unsignalled,
     write_checkpoint,
 )
-from engine.storage.data_file import DataFile, create_file
-from engine.storage.mvcc import MvccStore, StoreState, initial_state
-from engine.storage.overflow import VALUE_SIZE_MAX
-from engine.storage.store import (
-    CATALOG_TREE,
-    TREE_DIRECTORY,
-    Capabilities,
-    Key,
-    Row,
-    Writes,
-)
+from engine.storage.data_file import DataFile, create_file, require_database
 from engine.storage.memtable import Version
+from engine.storage.mvcc import CLOSED_STATE, MvccStore, initial_state
+from engine.storage.overflow import VALUE_SIZE_MAX
+from engine.storage.store import CATALOG_TREE, Capabilities, Key, Row, Writes
+from engine.storage.table_store import NEVER
 from engine.vfs import File, Vfs
-from engine.wal.record import COMMIT, CHUNK_SIZE, encode_msgpack
-from engine.wal.recovery import RecoveryReport, recover_log
+from engine.wal.record import CHUNK_SIZE, COMMIT, Op, encode_commit_records, encode_msgpack
+from engine.wal.recovery import RecoveryReport, replay
+from engine.wal.segment import list_segments
 from engine.wal.writer import LogWriter
 
 MEMTABLE_START_BYTES = 128 << 20
@@ -63,7 +65,8 @@ MEMTABLE_LIMIT_BYTES = 384 << 20
 OP_BYTES = 320
 """Estimated memory of one installed row beside three times its log bytes (measured: rows of five
 small columns take 420 to 520 bytes all told)."""
-ROOM_WAIT_S = 0.05
+FINISH_TRIES = 8
+MAX_TEXT_SIZE = VALUE_SIZE_MAX // 4  # characters of up to four bytes
 
 
 class StoreOptions(msgspec.Struct, frozen=True):
@@ -105,32 +108,35 @@ class FileStore(MvccStore):
         )
         self._policy = parse_policy(options.durability)
         self._policies: dict[str, Policy] = {}
+        self._os_policy = parse_policy("os")
         self._checkpoint_lock = threading.RLock()
-        self._background: threading.Thread | None = None
         self._started = False
+        self.before_unlock: Callable[[], None] | None = None  # called by `close` at its end
         self._ready = False  # commits need no preparation
+        self._clock_us = options.clock_us
+        self._small_size = self.capabilities.max_key_size  # payloads up to this hold nothing long
         self._waiting_ts = 0  # newest commit that waits for a sync
         self._unsettled: dict[int, tuple[int, Policy]] = {}  # commits made with wait=False
         self._start_bytes = options.memtable_start_bytes
         self.recovery = self._replay(vfs)
-        self._log = self._make_log(vfs, self.recovery)
+        self.log = self._make_log(vfs, self.recovery)
 
-    def _replay(self, vfs: Vfs) -> LogReport:
+    def _replay(self, vfs: Vfs) -> RecoveryReport:
         meta = self.data.meta
         vouched_lsn = 0 if self.data.closed_cleanly else meta.ckpt_lsn + 1
-        report = recover_log(
+        report = replay(
             vfs,
             self.path,
             meta.uuid,
-            meta.ckpt_lsn,
+            meta.ckpt_lsn + 1,
             self._apply,
             vouched_lsn=vouched_lsn,
-            readonly=self.options.readonly,
+            keep_torn=not self.options.readonly,
         )
         self.visible_ts = self.last_ts
         return report
 
-    def _apply(self, commit_ts: int, wall_us: int, ops: Iterable[tuple[int, Key, Row | None]]) -> None:
+    def _apply(self, commit_ts: int, wall_us: int, ops: Sequence[Op]) -> None:
         """Install a replayed commit (Invariant 5)."""
         if commit_ts != self.last_ts + 1:
             raise DamageFound(
@@ -152,9 +158,7 @@ class FileStore(MvccStore):
         self.last_ts = commit_ts
         self.last_wall_us = wall_us
 
-    def _apply_whole(
-        self, commit_ts: int, ops: Iterable[tuple[int, Key, Row | None]]
-    ) -> None:
+    def _apply_whole(self, commit_ts: int, ops: Sequence[Op]) -> None:
         writes: dict[int, dict[Key, Row | None]] = {}
         for tree_id, key, row in ops:
             writes.setdefault(tree_id, {})[key] = row
@@ -164,7 +168,7 @@ class FileStore(MvccStore):
             raise DamageFound(f"the log names what is not there: {error.message}") from error
         self.install(commit_ts, writes)
 
-    def _make_log(self, vfs: Vfs, report: LogReport) -> LogWriter:
+    def _make_log(self, vfs: Vfs, report: RecoveryReport) -> LogWriter:
         options = self.options
         return LogWriter(
             vfs,
@@ -191,37 +195,362 @@ class FileStore(MvccStore):
         wait: bool = True,
         validate: Callable[[], None] | None = None,
     ) -> int:
-        # Measured: every line here is paid by every autocommit statement; a call costs 0.05 µs,
-        # so the single-row case is written out. See Invariant 2 for the try.
+        # Measured: every line here is paid by every autocommit statement, and a call of our own
+        # costs 0.05 µs or more, so the single-row case is written out.
         if not self._ready:
             self._prepare_commit()
-        log = self._log
         policy = self._policy if durability is None else self._find_policy(durability)
-        interrupt: BaseException | None = None
-        with self.mutex:
-            if validate is not None:
-                validate()
-            active = self.active
-            for tree_id in writes:
-                if tree_id not in active:
-                    self.require_trees(writes)
-            commit_ts = self.last_ts + 1
-            ops = [
-                (tree_id, key, row)
-                for tree_id, changes in writes.items()
-                for key, row in changes.items()
-            ]
-            payload = encode_msgpack((commit_ts, self.options.clock_us(), ops))
-            if len(payload) > self.capabilities.max_key_size:
-                self._require_sizes(writes)
-            lsn = log.written_lsn + 1
-            try:
-                if len(payload) <= CHUNK_SIZE:
-                    lsn = log.append(COMMIT, 0, payload)
+        log = self.log
+        commit_ts = lsn = 0
+        installed = False
+        try:
+            with self.mutex:
+                if validate is not None:
+                    validate()
+                active = self.active
+                for tree_id in writes:
+                    if tree_id <= CATALOG_TREE or tree_id not in active:
+                        self.require_trees(writes)
+                commit_ts = self.last_ts + 1
+                ops = [
+                    (tree_id, key, row)
+                    for tree_id, changes in writes.items()
+                    for key, row in changes.items()
+                ]
+                count = len(ops)
+                payload = encode_msgpack((commit_ts, self._clock_us(), ops))
+                size = len(payload)
+                if size > self._small_size:
+                    self._require_sizes(ops)
+                interrupt: BaseException | None = None
+                records: list[tuple[int, int, bytes]] = []
+                if size > CHUNK_SIZE:
+                    records = list(encode_commit_records(commit_ts, self._clock_us(), ops))
+                lsn = log.written_lsn + (len(records) or 1)  # of the COMMIT
+                try:
+                    if records:
+                        self._append_records(records)
+                    else:
+                        log.append(COMMIT, 0, payload)
+                    if count == 1 and ops[0][0] > CATALOG_TREE:
+                        tree_id, key, row = ops[0]
+                        memtree = active[tree_id]
+                        versions = memtree.versions
+                        head = versions.get(key)
+                        if head is None:
+                            memtree.arrivals.append(key)
+                        elif head.prev is not None:
+                            horizon = min(self._open.values(), default=self.visible_ts)
+                            if head.commit_ts <= horizon:
+                                head = Version(head.commit_ts, head.row, None)
+                        versions[key] = Version(commit_ts, row, head)
+                    else:
+                        self.install(commit_ts, writes)
+                except BaseException as error:
+                    interrupt = self._finish_install(error, lsn, commit_ts, writes)
+                # No call up to the end of the block, so no signal handler runs in between.
+                generation = self.generation
+                generation.bytes_used = used = generation.bytes_used + 3 * size + OP_BYTES * count
+                self.last_ts = commit_ts
+                if policy.waits:
+                    self._waiting_ts = commit_ts
+                elif self._waiting_ts <= self.visible_ts:
+                    self.visible_ts = commit_ts  # Invariant 1: nothing before it waits
+                installed = True
+            if used > self._start_bytes:
+                self._over_budget()
+            if self.visible_ts < commit_ts or policy is not self._os_policy:
+                if wait or interrupt is not None:
+                    self._settle(commit_ts, lsn, policy, interrupt)
                 else:
-                    lsn = log.append_commit(lsn, commit_ts, self.options.clock_us(), ops)
-                self._install_one(commit_ts, ops[0]) if len(ops) == 1 else self.install(commit_ts, writes)
-            except BaseException as error:
-                interrupt = error
-                if not log_has(lsn): raise
+                    self._unsettled[commit_ts] = (lsn, policy)
+            elif interrupt is not None:
+                raise interrupt
+        except BaseException as error:
+            if installed and not isinstance(error, Error) and self.visible_ts < commit_ts:
+                self._settle(commit_ts, lsn, policy, error)  # Invariant 2
+            raise
         return commit_ts
+
+    def _finish_install(
+        self, error: BaseException, lsn: int, commit_ts: int, writes: Writes
+    ) -> BaseException:
+        """Something was raised between the append and the end of the installation: when the
+        record is in the log, install it (Invariant 2); else raise, nothing happened."""
+        if self.log.written_lsn < lsn or isinstance(error, Error):
+            if self.log.failed is not None:
+                self._fail(self.log.failed)
+            raise error
+        for _ in range(FINISH_TRIES):
+            try:
+                self.install(commit_ts, writes)
+                return error
+            except BaseException as again:
+                error = again
+        self._fail(EngineFailed(f"a logged commit could not be installed: {error!r}"))
+        raise CommitOutcomeUnknown(
+            "the commit is in the log but not in memory",
+            hint="reopen the database and look whether the transaction is there",
+        ) from error
+
+    def _append_records(self, records: list[tuple[int, int, bytes]]) -> None:
+        """Log a large transaction. Chunks that were written before an error have no COMMIT, so
+        they count for nothing; their txn_id, the LSN of the first, is never used again."""
+        txn_id = self.log.written_lsn + 1
+        for record_type, flags, payload in records:
+            self.log.append(record_type, txn_id, payload, flags)
+
+    def _settle(
+        self, commit_ts: int, lsn: int, policy: Policy, interrupt: BaseException | None = None
+    ) -> None:
+        """Make the commit as durable as its policy says, then publish it and all before it."""
+        log = self.log
+        settled = False
+        for _ in range(FINISH_TRIES):
+            try:
+                if not settled:
+                    policy.settle(log, lsn)
+                    if self.visible_ts < commit_ts and log.durable_lsn < lsn:
+                        log.sync_shared(lsn)  # behind a commit that waits for its sync
+                    settled = True
+                with self.mutex:
+                    if self.visible_ts < commit_ts:
+                        self.visible_ts = commit_ts
+                break
+            except Error:
+                if log.failed is not None:
+                    self._fail(log.failed)
+                raise
+            except BaseException as error:  # a signal handler's; GroupSync ended its wait first
+                interrupt = error
+                settled = settled or log.durable_lsn >= lsn
+        if interrupt is not None:
+            raise interrupt
+
+    def wait_durable(self, commit_ts: int) -> None:
+        waiting = self._unsettled.pop(commit_ts, None)
+        if waiting is not None:
+            self._settle(commit_ts, *waiting)
+        elif self.visible_ts < commit_ts:
+            raise InternalError(f"commit {commit_ts} is not waiting")
+
+    def _find_policy(self, name: str) -> Policy:
+        policy = self._policies.get(name)
+        if policy is None:
+            policy = self._policies[name] = parse_policy(name)
+        return policy
+
+    def _require_sizes(self, ops: Sequence[Op]) -> None:
+        longest = self.capabilities.max_key_size
+        for _, key, row in ops:
+            if isinstance(key, bytes) and len(key) > longest:
+                raise DataError(
+                    f"a key of {len(key)} bytes is longer than the {longest} that a page of "
+                    f"{self.data.meta.page_size} bytes takes",
+                    sqlstate="54000",
+                    hint="index a shorter expression, or create the database with larger pages",
+                )
+            for value in row or ():
+                if isinstance(value, (str, bytes)) and len(value) > MAX_TEXT_SIZE:
+                    raise DataError(
+                        f"a value of {len(value)} characters is too long", sqlstate="54000"
+                    )
+
+    # ── before a commit ──────────────────────────────────────────────────────────────────────
+    def _prepare_commit(self) -> None:
+        """Whatever must happen before the next commit: refusal, the start, or room."""
+        self._require_writable()
+        if not self._started:
+            run_unsignalled(self._start)
+        generations = self.state.generations
+        if sum(g.bytes_used for g in generations) > self.options.memtable_limit_bytes:
+            self.checkpoint()  # back-pressure: wait for the one that runs, or run it
+        self._ready = True
+
+    def _require_writable(self) -> None:
+        self.require_open()
+        if self.options.readonly:
+            raise ReadOnly("the database is open read-only")
+        if self.failure is not None:
+            raise EngineFailed(self.failure.message, hint=self.failure.hint)
+
+    def _start(self) -> None:
+        """Before the first commit: see `start` in the module header."""
+        with self._checkpoint_lock:
+            if self._started:
+                return
+            if self.recovery.transaction_count:
+                self._checkpoint(closing=True)
+            with self.mutex:
+                lsn = self.log.append_note("open")
+            self.log.barrier()
+            self._guarded_meta(closed_cleanly=False, ckpt_lsn=lsn - 1)
+            self._started = True
+
+    def _guarded_meta(self, *, closed_cleanly: bool, ckpt_lsn: int) -> None:
+        try:
+            self.data.repeat_meta(closed_cleanly=closed_cleanly, ckpt_lsn=ckpt_lsn)
+        except Error as error:
+            failure = EngineFailed(
+                f"a meta page could not be written: {error.message}",
+                path=self.path,
+                operation="write",
+                hint="close and reopen the database, and look at the disk",
+            )
+            self._fail(failure)
+            raise failure from error
+
+    def _over_budget(self) -> None:
+        """The active generation is large enough to be merged."""
+        generations = self.state.generations
+        total = sum(g.bytes_used for g in generations)
+        if total > self.options.memtable_limit_bytes:
+            self._ready = False  # the next commit waits in _prepare_commit
+            self._start_bytes = NEVER  # until a checkpoint was tried
+            return
+        sealed = total - generations[0].bytes_used
+        self._start_bytes = self.options.memtable_limit_bytes - sealed
+        if self.options.background:
+            threading.Thread(
+                target=self._background_checkpoint, name="mantis-checkpoint", daemon=True
+            ).start()
+
+    def _background_checkpoint(self) -> None:
+        try:
+            self._checkpoint()
+        except Error as error:
+            self.checkpoint_problem = error
+
+    # ── checkpoints ──────────────────────────────────────────────────────────────────────────
+    def checkpoint(self) -> int:
+        self._require_writable()
+        return run_unsignalled(self._checkpoint)
+
+    def _checkpoint(self, closing: bool = False) -> int:
+        """checkpoint.py's protocol. closing: the log is not needed afterwards."""
+        with self._checkpoint_lock:
+            if self.failure is not None:
+                raise EngineFailed(self.failure.message, hint=self.failure.hint)
+            if not has_changes(self.state.generations):
+                return self.data.meta.checkpoint_no
+            try:
+                source = self._seal_for_checkpoint(closing)
+                self.log.barrier()
+                with self.mutex:  # durable now, whatever their policies
+                    self.visible_ts = max(self.visible_ts, source.last_ts)
+                result = write_checkpoint(self.data, source)
+            except (EngineFailed, CommitOutcomeUnknown) as error:
+                self._fail(self.log.failed or EngineFailed(error.message, path=self.path))
+                raise
+            finally:
+                self._start_bytes = self.options.memtable_start_bytes
+            trees = self.data.frozen_trees()
+            with self.mutex:
+                self.publish_checkpoint(result.meta.checkpoint_no, source.generations[0], trees)
+            self.checkpoint_problem = None
+            if self.data.older is not None and not closing:
+                self.log.retire(self.data.older.ckpt_lsn + 1)
+            return result.meta.checkpoint_no
+
+    def _seal_for_checkpoint(self, closing: bool) -> CheckpointInput:
+        log = self.log
+        if self._started and not closing:
+            log.barrier()  # so that the rotation under the mutex has little to sync
+        with self.mutex:
+            sealed = self.seal()
+            ckpt_lsn = log.written_lsn
+            if self._started and not closing:
+                log.rotate()
+                # The meta page vouches for this record: a log that is missing later is noticed.
+                log.append_note("checkpoint", {"ckpt_lsn": ckpt_lsn})
+            state = self.state
+            last_ts = sealed.last_ts
+            return CheckpointInput(
+                last_ts=last_ts,
+                ckpt_lsn=ckpt_lsn,
+                next_object_id=self.next_id,
+                views={
+                    tree_id: view
+                    for tree_id, view in state.trees.items()
+                    if view.created_ts <= last_ts < view.dropped_ts
+                },
+                generations=state.generations[1:],
+                reusable_through=min(self.oldest_pinned_checkpoint(), self._older_checkpoint()),
+                closing=closing,
+            )
+
+    def _older_checkpoint(self) -> int:
+        older = self.data.older
+        return self.data.meta.checkpoint_no - 1 if older is None else older.checkpoint_no
+
+    def _fail(self, failure: EngineFailed) -> None:
+        """open → FAILED."""
+        if self.failure is None:
+            self.failure = failure
+        self._ready = False
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────
+    def close(self) -> None:
+        """Checkpoint and leave a single file; where that fails, the log stays and holds all.
+
+        Raises CommitOutcomeUnknown when not even the log could be synced.
+        """
+        if not self.closed:
+            run_unsignalled(self._close, to_the_end=True)
+
+    def _close(self) -> None:
+        with self._checkpoint_lock:
+            if self.closed:
+                return
+            self.closed = True
+            self._ready = False
+            try:
+                if self.options.readonly or self.failure is not None:
+                    self.log.close(clean=False)
+                else:
+                    self._close_cleanly()
+            finally:
+                self.state = CLOSED_STATE
+                if self.before_unlock is not None:
+                    self.before_unlock()
+                self.data.close()
+
+    def _close_cleanly(self) -> None:
+        try:
+            self._checkpoint(closing=True)
+            while not self.data.is_twice_clean:
+                self._guarded_meta(closed_cleanly=True, ckpt_lsn=self.log.written_lsn)
+        except Error as error:
+            self.checkpoint_problem = error
+            self.log.close(clean=True)
+            return
+        self.log.close(clean=True, remove=True)
+
+    def abandon(self) -> None:
+        """In the child of a fork: refuse everything, write, sync and unlock nothing."""
+        self.closed = True
+        self._ready = False
+        self.state = CLOSED_STATE
+        self.data.file.close()
+
+
+def open_file_store(
+    path: str, *, vfs: Vfs, options: StoreOptions, create_page_size: int | None = None
+) -> FileStore:
+    """Open (or, with create_page_size, first make) a database file without any locking: for
+    tests and tools that hold it alone."""
+    if create_page_size is not None:
+        create_file(
+            vfs,
+            path,
+            page_size=create_page_size,
+            uuid=options.random_bytes(16),
+            created_us=options.clock_us(),
+            temporary_path=f"{path}-new",
+        )
+    file = vfs.open(path, readonly=options.readonly)
+    try:
+        return FileStore(vfs, path, file, options)
+    except BaseException:
+        file.close()
+        raise

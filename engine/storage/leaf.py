@@ -150,14 +150,14 @@ class LeafView:
 
     __slots__ = (
         "_arrays",
+        "_columns",
         "_key_list",
         "_read_overflow",
         "_strings",
         "checksum",
-        "columns",
+        "entries",
         "finders",
         "key_kind",
-        "keys",
         "level",
         "page_no",
         "raw",
@@ -185,31 +185,44 @@ class LeafView:
         directory_end = DIRECTORY_OFFSET + count * ENTRY_SIZE
         if zero or count < 1 or rows < 1 or directory_end > header.used_size:
             raise DamageFound(f"leaf {page_no}: bad entry or row count", page_no=page_no)
-        self.columns: dict[int, LeafColumn] = {}
+        self._columns: dict[int, LeafColumn] = {}
+        self.entries: dict[int, tuple[int, ...]] = {}
         for fields in ENTRY.iter_unpack(raw[DIRECTORY_OFFSET:directory_end]):
-            self.columns[fields[0]] = LeafColumn(self.raw, fields, rows, page_no)
-        key = self.columns.get(KEY_COLUMN_ID)
-        if key is None or len(self.columns) != count or key.kind not in (INT64, BINARY):
+            self.entries[fields[0]] = fields
+        key = self.entries.get(KEY_COLUMN_ID)
+        if key is None or len(self.entries) != count or key[1] not in (INT64, BINARY):
             raise DamageFound(f"leaf {page_no}: bad key column", page_no=page_no)
-        if key.validity is not None or key.overflow is not None:
+        if key[5] or key[6] or key[10]:
             raise DamageFound(f"leaf {page_no}: NULL or long keys", page_no=page_no)
-        self.key_kind = "int" if key.kind == INT64 else "bytes"
-        self.keys = key
+        self.key_kind = "int" if key[1] == INT64 else "bytes"
         self._key_list: Sequence[Any] | None = None
         self.finders: dict[Projection, Callable[[Any], Row | None]] = {}
         self._strings: dict[int, str | bytes] = {}
         self._arrays: dict[int, pa.Array] = {}
         self._read_overflow = read_overflow
 
+    def column(self, column_id: int) -> LeafColumn | None:
+        """A stored column, parsed when first asked for; None if the leaf lacks it."""
+        column = self._columns.get(column_id)
+        if column is None:
+            fields = self.entries.get(column_id)
+            if fields is None:
+                return None
+            column = LeafColumn(self.raw, fields, self.row_count, self.page_no)
+            self._columns[column_id] = column
+        return column
+
     # ── keys ─────────────────────────────────────────────────────────────────────────────────
     def key_sequence(self) -> Sequence[Any]:
         """All keys, fit for bisect: the mapped int64 themselves, or a list of bytes."""
         keys = self._key_list
         if keys is None:
+            column = self.column(KEY_COLUMN_ID)
+            assert column is not None
             if self.key_kind == "int":
-                keys = self.keys.data
+                keys = column.data
             else:
-                keys = self._slices(self.keys, KEY_COLUMN_ID, 0, self.row_count)
+                keys = self._slices(column, KEY_COLUMN_ID, 0, self.row_count)
             self._key_list = keys
         return keys
 
@@ -231,7 +244,7 @@ class LeafView:
     # ── many rows ────────────────────────────────────────────────────────────────────────────
     def values(self, column_id: int, start: int, stop: int) -> list[Any]:
         """A column's values of rows [start, stop) as Python objects."""
-        column = self.columns.get(column_id)
+        column = self.column(column_id)
         if column is None:  # Invariant 2
             return [None] * (stop - start)
         if column.kind == BOOL:
@@ -272,7 +285,7 @@ class LeafView:
         import pyarrow as pa
 
         arrow_type = arrow_type_of(kind)
-        column = self.columns.get(column_id)
+        column = self.column(column_id)
         if column is None:
             return pa.nulls(self.row_count, arrow_type)
         if column.overflow is not None:
@@ -337,10 +350,11 @@ class LeafView:
 
     def overflow_references(self, only: int | None = None) -> Iterator[tuple[int, bytes]]:
         """(row index, reference) of every long value; `only`: of this column id."""
-        for column_id, column in self.columns.items():
-            if column.overflow is None or column.offsets is None:
+        for column_id, fields in self.entries.items():
+            if fields[10] == 0 or (only is not None and column_id != only):
                 continue
-            if only is not None and column_id != only:
+            column = self.column(column_id)
+            if column is None or column.overflow is None or column.offsets is None:
                 continue
             whole = bytes(column.raw)
             for index, marked in enumerate(_bits(column.overflow, 0, self.row_count)):
@@ -385,7 +399,7 @@ def _build_finder(leaf: LeafView, projection: Projection) -> Callable[[Any], Row
     shape: list[tuple[str, bool]] = []
     pieces: list[Any] = []
     for column_id, _ in projection.wanted:
-        column = leaf.columns.get(column_id)
+        column = leaf.column(column_id)
         form, data, offsets = _piece(leaf, column, column_id)
         has_nulls = column is not None and column.validity is not None and form != "general"
         shape.append((form, has_nulls))

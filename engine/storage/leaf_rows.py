@@ -24,7 +24,7 @@ import msgspec
 
 from engine.errors import DataError
 from engine.storage import page
-from engine.storage.branch import FLOAT_KINDS, zone_struct
+from engine.storage.branch import FLOAT_KINDS, no_bounds, zone_struct
 from engine.storage.leaf import (
     BINARY,
     BOOL,
@@ -48,8 +48,6 @@ Bytes: TypeAlias = bytes | memoryview
 Segment: TypeAlias = tuple[int, int, int]
 """(source index, start, stop): rows [start, stop) of sources[index]."""
 
-INT_MAX = (1 << 63) - 1
-INT_MIN = -(1 << 63)
 PADDING = tuple(bytes(n) for n in range(8))
 
 
@@ -145,7 +143,7 @@ def rows_of_leaf(leaf: LeafView, layout: Layout) -> LeafRows:
     count = leaf.row_count
     columns = []
     for stored in layout.columns:
-        column = leaf.columns.get(stored.column_id)
+        column = leaf.column(stored.column_id)
         if column is None:
             columns.append(_all_null(stored.kind, count))
             continue
@@ -525,9 +523,9 @@ def zone_of(column: ColumnRows, kind: int, start: int, stop: int) -> tuple[Any, 
 
 def bounds_of(numbers: Sequence[Any], kind: int) -> tuple[Any, Any]:
     """(min, max) as zone maps have them: NaN counts as above every number, none as min > max."""
+    low, high = no_bounds(kind)
     if kind in FLOAT_KINDS:
         real = [number for number in numbers if number == number]
-        low = min(real, default=float("inf"))
-        high = max(real, default=float("-inf"))
-        return low, (high if len(real) == len(numbers) else float("nan"))
-    return min(numbers, default=INT_MAX), max(numbers, default=INT_MIN)
+        is_nan_free = len(real) == len(numbers)
+        return min(real, default=low), (max(real, default=high) if is_nan_free else float("nan"))
+    return min(numbers, default=low), max(numbers, default=high)

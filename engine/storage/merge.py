@@ -152,7 +152,7 @@ class _Merge:
         """What a branch holds after changes [start, stop); None when nothing changed.
         lower: the branch's separator in its parent; is_last: it is the tree's rightmost."""
         view = self.pool.branch(page_no, checksum)
-        entries = view.entries(lower)
+        entries = view.entries(lower, self.writer.zones)
         if level == 1:
             return self._leaf_children(entries, view.searched, start, stop, is_last)
         return self._branch_children(entries, view.searched, level, start, stop, is_last)
@@ -187,7 +187,7 @@ class _Merge:
                     done.append(entry)
                     continue
                 below = self.pool.branch(entry.page_no, entry.checksum)
-                content = below.entries(entry.separator)
+                content = below.entries(entry.separator, self.writer.zones)
             is_changed = True
             self.freed.append(entry.page_no)
             pending += content

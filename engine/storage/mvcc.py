@@ -40,6 +40,7 @@ from engine.storage.store import (
     Capabilities,
     Key,
     Row,
+    Snapshot,
     TreeSpec,
     Writes,
     decode_tree_spec,
@@ -197,6 +198,7 @@ class MvccStore:
         self._rowids: dict[int, _RowidCounter] = {}
         self._highest: dict[int, int] = {}  # tree → highest int key of generations that are gone
         self._history_lock = Lock()
+        self.generation = state.generations[0]
         self._refresh_active()
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────
@@ -281,7 +283,7 @@ class MvccStore:
             with_snapshot.close()
         return row if project is None or row is None else project(row)
 
-    def latest_commit_ts(self, tree_id: int, key: Key, since: MvccSnapshot) -> int:
+    def latest_commit_ts(self, tree_id: int, key: Key, since: Snapshot) -> int:
         """See store.Store. The newest generation that knows the key decides."""
         after = since.commit_ts
         state = self.state
@@ -302,7 +304,7 @@ class MvccStore:
         return 0
 
     def changed_since(
-        self, tree_id: int, lo: Key | None, hi: Key | None, since: MvccSnapshot
+        self, tree_id: int, lo: Key | None, hi: Key | None, since: Snapshot
     ) -> bool:
         """See store.Store. The newest version of a key decides for its generation."""
         after = since.commit_ts
@@ -484,7 +486,7 @@ class MvccStore:
         self.history = [g for g in self.history if g.last_ts > oldest]
 
     def _refresh_active(self) -> None:
-        newest = self.state.generations[0]
+        newest = self.generation = self.state.generations[0]
         alive = self.state.trees
         self.active = {
             tree_id: memtree
@@ -499,6 +501,7 @@ class MvccStore:
     def close_snapshots(self) -> None:
         """New questions raise from now on; snapshots that are open keep their answers."""
         self.closed = True
+        self.state = CLOSED_STATE
 
 
 class _RowidCounter:
@@ -523,6 +526,10 @@ def initial_state(
         memtree = generation.trees[spec.tree_id] = MemTree()
         trees[spec.tree_id] = TableView(spec, (memtree,), frozen.get(spec.tree_id, EMPTY_TREE))
     return StoreState(checkpoint_no, trees, (generation,))
+
+
+CLOSED_STATE = StoreState(0, _CLOSED_TREES, (Generation(0),))
+"""The state of a closed store: every look-up raises InterfaceError."""
 
 
 def _no_version(key: Key) -> Version | None:

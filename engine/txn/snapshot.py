@@ -18,19 +18,24 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from sortedcontainers import SortedList
 
-from engine.storage.store import Key, Row, Snapshot, TreeSpec
+from engine.storage.store import (
+    TREE_DIRECTORY,
+    Key,
+    Row,
+    Snapshot,
+    TreeSpec,
+    decode_tree_spec,
+)
+from engine.storage.table_store import batches_of_rows
 from engine.txn.lock_manager import Owner
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-TREE_DIRECTORY = 0
-BATCH_ROWS = 65_536
 
 
 class _Unwritten:
@@ -154,8 +159,7 @@ class Reads(Owner):
             return self.snapshot.scan_batches(tree_id, lo, hi, columns=columns)
         spec = self.tree_spec(tree_id)
         rows = self.scan(tree_id, lo, hi, columns=columns)
-        positions = range(len(spec.columns)) if columns is None else columns
-        return _batches(rows, [spec.columns[i].physical for i in positions], positions)
+        return batches_of_rows(spec, columns, map(itemgetter(1), rows))
 
     def count(self, tree_id: int) -> int:
         """Number of rows, without reading those that this transaction did not write."""
@@ -173,7 +177,7 @@ class Reads(Owner):
         """What the tree stores, also when this transaction made it. Raises KeyError."""
         row = self.get(TREE_DIRECTORY, tree_id)
         if row is not None:
-            return msgspec.msgpack.decode(row[0], type=TreeSpec)
+            return decode_tree_spec(row)
         spec = self.snapshot.tree_spec(tree_id)
         if spec is None:
             raise KeyError(tree_id)
@@ -213,34 +217,6 @@ def _merge(
 
 def _project(row: Row, columns: tuple[int, ...] | None) -> Row:
     return row if columns is None else tuple([row[i] for i in columns])
-
-
-def _batches(
-    rows: Iterable[tuple[Key, Row]], physical: list[str], positions: Iterable[int]
-) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-
-    factories = {"bool": pa.bool_, "utf8": pa.utf8, "binary": pa.binary}
-    types = [factories[kind]() if kind in factories else _number(pa, kind) for kind in physical]
-    schema = pa.schema([(str(i), type_) for i, type_ in zip(positions, types)])
-    pending: list[Row] = []
-    for _, row in rows:
-        pending.append(row)
-        if len(pending) == BATCH_ROWS:
-            yield _batch(pa, pending, schema)
-            pending = []
-    if pending:
-        yield _batch(pa, pending, schema)
-
-
-def _number(pa: Any, kind: str) -> Any:
-    return getattr(pa, kind)()
-
-
-def _batch(pa: Any, rows: list[Row], schema: Any) -> pa.RecordBatch:
-    columns = list(zip(*rows)) or [()] * len(schema)
-    arrays = [pa.array(values, type_) for values, type_ in zip(columns, schema.types)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 class _NoSnapshot:

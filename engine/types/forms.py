@@ -366,7 +366,9 @@ def _convert_parameter(value: Any, target: SqlType) -> Any:
 
 
 def _is_whole(value: Any) -> bool:
-    return bool(value - value == 0 and value == int(value))  # NaN and infinities fail the first test
+    return bool(
+        value - value == 0 and value == int(value)
+    )  # NaN and infinities fail the first test
 
 
 def _mismatch(own: SqlType, target: SqlType) -> TypeMismatch:

@@ -226,6 +226,17 @@ def _leading_group(value: Decimal) -> tuple[int, int]:
     return weight, int(EXACT.scaleb(EXACT.abs(value), -_GROUP * weight))
 
 
+def square_root(value: Decimal) -> Decimal:
+    """At least 16 significant digits, never less than the value's scale. Raises 2201F."""
+    if value < 0:
+        raise DataError("cannot take square root of a negative number", sqlstate="2201F")
+    if not value.is_finite():
+        return value
+    weight = (value.adjusted() // _GROUP + 1) * _GROUP // 2 if value else 0
+    scale = min(max(_MIN_SIGNIFICANT - weight, scale_of(value), 0), MAX_SCALE)
+    return round_numeric(working_context(max(weight, 0) + scale + 8).sqrt(value), scale)
+
+
 def remainder_numeric(a: Decimal, b: Decimal) -> Decimal:
     """Remainder with the sign of the dividend. Raises 22012."""
     if a.is_nan() or b.is_nan():

@@ -49,9 +49,9 @@ from engine.wal.segment import (
     HEADER_BLOCK_SIZE,
     SealedSegment,
     SegmentHeader,
-    adopt_spare,
     encode_segment_header,
     new_epoch,
+    segment_path,
     spare_path,
     torn_path,
 )
@@ -325,13 +325,14 @@ def copy_tail(
             (checksum,) = CHECKSUM.unpack_from(raw, 32)
             chain = next_chain(chain, checksum)
         target.sync(data_only=False)
-        adopt_spare(vfs, base_path, target, header)
+        path = segment_path(base_path, segment_no)
+        vfs.rename(spare_path(base_path), path)
         vfs.sync_dir(directory_of(base_path))
     finally:
         target.close()
     return msgspec.structs.replace(
         report,
-        sealed=(*report.sealed, SealedSegment(segment_no, old.first_lsn, target.path)),
+        sealed=(*report.sealed, SealedSegment(segment_no, old.first_lsn, path)),
         next_segment_no=segment_no + 1,
         chain=chain,
     )

@@ -30,18 +30,18 @@ from engine.sql.bound import (
     Case,
     Cast,
     Column,
+    Compare,
     Const,
     GroupKey,
     IsNull,
     Param,
     SortKey,
 )
-from engine.sql.functions import registry
+from engine.sql.functions import conditional, registry
 from engine.sql.functions.registry import AggregateFunction, ScalarFunction
 from engine.types import (
     BOOLEAN,
     INTEGER,
-    NUMBER_KINDS,
     TEXT,
     UNKNOWN,
     SqlType,
@@ -162,6 +162,8 @@ def _bind_aggregate(
         args, filter_, order_by = _bind_aggregate_parts(binding, scope, node)
     finally:
         scope.in_aggregate = False
+    if node.name == "group_concat":  # SQLite's: any value, as text
+        args = [coerce(binding, arg, TEXT, "assignment") for arg in args]
     chosen = _overload(node, overloads, args)
     assert isinstance(chosen, AggregateFunction)
     wanted = list(chosen.arg_types)
@@ -250,66 +252,43 @@ def _bind_coalesce(binding: Binding, node: ast.FunctionCall, args: list[Expr]) -
     if all(_is_plain(value) for value in values[:-1]):
         whens = tuple((IsNull(value, True, BOOLEAN, node.span), value) for value in values[:-1])
         return Case(whens, values[-1], target, node.span) if whens else values[0]
-    return Call(_form("coalesce", target, _first_not_null), tuple(values), target, node.span)
-
-
-def _first_not_null(*values: Any) -> Any:
-    for value in values:
-        if value is not None:
-            return value
-    return None
+    return Call(_form("coalesce", target), tuple(values), target, node.span)
 
 
 def _bind_nullif(binding: Binding, node: ast.FunctionCall, args: list[Expr]) -> BoundExpr:
+    """The result has the first argument's type, or the compared type where that is costly."""
     _require_count(node, 2, 2)
-    if isinstance(args[0], Pending) and args[0].type.kind != "unknown":
-        args[0] = settle(binding, args[0])
-    equal = compare(binding, "=", args[0], args[1], node.span)
-    left = equal.left  # type: ignore[union-attr]
-    value = settle(binding, args[0]) if not isinstance(args[0], Pending) else left
+    first = args[0]
+    if first.type.kind != "unknown":
+        first = settle(binding, first)
+    equal = compare(binding, "=", first, args[1], node.span)
+    assert isinstance(equal, Compare)
+    value = equal.left if isinstance(first, Pending) else first
     if _is_plain(value):
         nothing = Const(None, value.type, node.span)
         return Case(((equal, nothing),), value, value.type, node.span)
-    target = left.type
-    function = _form("nullif", target, _null_if(comparison_key(target)))
-    pair = (left, equal.right)  # type: ignore[union-attr]
-    result = value.type if value.type.kind not in NUMBER_KINDS else target
-    return Call(function, pair, result, node.span)
-
-
-def _null_if(key: Callable[[Any], Any] | None) -> Callable[[Any, Any], Any]:
-    def apply(a: Any, b: Any) -> Any:
-        if a is None or b is None:
-            return a
-        equal = a == b if key is None else key(a) == key(b)
-        return None if equal else a
-
-    return apply
+    target = equal.left.type
+    return Call(_form("nullif", target), (equal.left, equal.right), target, node.span)
 
 
 def _bind_extreme(binding: Binding, node: ast.FunctionCall, args: list[Expr]) -> BoundExpr:
     _require_count(node, 1)
     values, target = unify(binding, args, node.name.upper())
-    pick: Callable[..., Any] = max if node.name == "greatest" else min
-    key = comparison_key(target)
-
-    def apply(*items: Any) -> Any:
-        present = [item for item in items if item is not None]
-        return pick(present, key=key) if present else None
-
-    return Call(_form(node.name, target, apply), tuple(values), target, node.span)
+    return Call(_form(node.name, target), tuple(values), target, node.span)
 
 
 def _is_plain(expr: BoundExpr) -> bool:
     return isinstance(expr, _PLAIN) or (isinstance(expr, Cast) and isinstance(expr.operand, _PLAIN))
 
 
-def _form(name: str, target: SqlType, implementation: Callable[..., Any]) -> ScalarFunction:
+@lru_cache(256)
+def _form(name: str, target: SqlType) -> ScalarFunction:
+    """The form as a function that is given NULLs too."""
     return ScalarFunction(
         name=name,
         arg_types=(target,),
         return_type=target,
-        implementation=implementation,
+        implementation=conditional.implementation(name, comparison_key(target)),
         strict=False,
         variadic=True,
         category="conditional",

@@ -163,9 +163,7 @@ def as_boolean(binding: Binding, expr: Expr, where: str) -> BoundExpr:
     return expr  # type: ignore[return-value]
 
 
-def unify(
-    binding: Binding, exprs: list[Expr], what: str, span: Span
-) -> tuple[list[BoundExpr], SqlType]:
+def unify(binding: Binding, exprs: list[Expr], what: str) -> tuple[list[BoundExpr], SqlType]:
     """All expressions as one common type (text when nothing says otherwise). 42804."""
     target = common_type([expr.type for expr in exprs])
     if target is None:

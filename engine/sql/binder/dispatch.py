@@ -25,7 +25,7 @@ def binds(node_class: type) -> Callable[[Binder], Binder]:
     return register
 
 
-def bind_expression(binding: Binding, scope: Scope, node: ast.Expr) -> Expr:
+def bind_expression(binding: Binding, scope: Scope, node: ast.Expr | ast.DefaultMarker) -> Expr:
     """The expression, possibly still Pending."""
     return BINDERS[node.__class__](binding, scope, node)
 

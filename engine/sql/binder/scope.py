@@ -70,11 +70,13 @@ class Merged:
 
 
 class CommonTableBinding:
-    """A WITH query in sight."""
+    """A WITH query in sight; `query` is None inside itself (WITH RECURSIVE)."""
 
     __slots__ = ("cte_id", "name", "names", "query")
 
-    def __init__(self, name: str, names: tuple[str, ...], query: BoundQuery, cte_id: int) -> None:
+    def __init__(
+        self, name: str, names: tuple[str, ...], query: BoundQuery | None, cte_id: int
+    ) -> None:
         self.name = name
         self.names = names
         self.query = query
@@ -152,7 +154,8 @@ class Scope:
                 if expr is not None:
                     return _note_outer(expr, passed)
             passed.append(scope)
-            scope, visible = scope.parent, not scope.hides_parent
+            visible = not scope.hides_parent
+            scope = scope.parent
         raise self._unknown_column(node)
 
     def _resolve_qualified(self, node: ColumnRef) -> BoundExpr:
@@ -171,7 +174,8 @@ class Scope:
                 column = relation.column(position, node.span)
                 return _note_outer(column, passed) if passed else column
             passed.append(scope)
-            scope, visible = scope.parent, not scope.hides_parent
+            visible = not scope.hides_parent
+            scope = scope.parent
         raise self._unknown_table(node)
 
     def find_common_table(self, name: str) -> CommonTableBinding | None:
@@ -189,7 +193,8 @@ class Scope:
         while scope is not None:
             if visible:
                 relations.extend(scope.relations)
-            scope, visible = scope.parent, not scope.hides_parent
+            visible = not scope.hides_parent
+            scope = scope.parent
         return relations
 
     def _unknown_column(self, node: ColumnRef) -> ProgrammingError:

@@ -40,7 +40,7 @@ def parse_call(p: TokenStream, first: int) -> Expr:
     order_by: tuple[OrderItem, ...] = ()
     if kinds[p.pos] == ")":
         args: tuple[Expr, ...] = ()
-    elif kinds[p.pos] == "*" and kinds[p.pos + 1] == ")":
+    elif kinds[p.pos] == "*":
         args = (Star(None, p.span(p.pos)),)
         p.pos += 1
     else:

@@ -15,7 +15,7 @@ where nothing else can stand.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyparsing as pp
 
@@ -56,7 +56,7 @@ class Named(Node, frozen=True, gc=False):
 
 
 class Terminal(pp.Token):
-    """One token that `matches` accepts; contributes `value` to the results, or nothing."""
+    """One token that it `accepts`; contributes `value` to the results, or nothing."""
 
     def __init__(self, wanted: str) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Terminal(pp.Token):
     def _generateDefaultName(self) -> str:  # noqa: N802  (pyparsing's name)
         return self.wanted
 
-    def matches(self, stream: TokenStream, index: int) -> bool:
+    def accepts(self, stream: TokenStream, index: int) -> bool:
         """Is the token at `index` this terminal?"""
         raise NotImplementedError
 
@@ -80,7 +80,7 @@ class Terminal(pp.Token):
         self, instring: str, loc: int, do_actions: bool = True
     ) -> tuple[int, Any]:
         assert isinstance(instring, TokenText)
-        if self.matches(instring.stream, loc):
+        if self.accepts(instring.stream, loc):
             return loc + 1, self.value(instring.stream, loc)
         instring.miss(loc, self.wanted)
         raise pp.ParseException(instring, loc, self.errmsg, self)
@@ -93,7 +93,7 @@ class Keyword(Terminal):
         super().__init__(word)
         self.flag = flag
 
-    def matches(self, stream: TokenStream, index: int) -> bool:
+    def accepts(self, stream: TokenStream, index: int) -> bool:
         return stream.values[index] == self.wanted and stream.kinds[index] in ("NAME", self.wanted)
 
     def value(self, stream: TokenStream, index: int) -> list[Any]:
@@ -103,7 +103,7 @@ class Keyword(Terminal):
 class Symbol(Terminal):
     """Punctuation or an operator; adds nothing."""
 
-    def matches(self, stream: TokenStream, index: int) -> bool:
+    def accepts(self, stream: TokenStream, index: int) -> bool:
         return stream.kinds[index] == self.wanted
 
 
@@ -113,7 +113,7 @@ class Name(Terminal):
     def __init__(self, wanted: str = "a name") -> None:
         super().__init__(wanted)
 
-    def matches(self, stream: TokenStream, index: int) -> bool:
+    def accepts(self, stream: TokenStream, index: int) -> bool:
         return stream.kinds[index] in NAME_KINDS
 
     def value(self, stream: TokenStream, index: int) -> list[Any]:
@@ -128,7 +128,7 @@ class Constant(Terminal):
     def __init__(self) -> None:
         super().__init__("a value")
 
-    def matches(self, stream: TokenStream, index: int) -> bool:
+    def accepts(self, stream: TokenStream, index: int) -> bool:
         kind = stream.kinds[index]
         return (
             kind in ("INTEGER", "NUMERIC", "STRING", "on", "true", "false", "full")
@@ -167,6 +167,27 @@ class Production(pp.Token):
         return stream.pos, [node]
 
 
+Make: TypeAlias = Callable[[TokenStream, pp.ParseResults, Span], Any]
+
+
+class Build(pp.ParseElementEnhance):
+    """Makes one value of what its element matched: make(stream, results, span of all of it)."""
+
+    def __init__(self, expr: pp.ParserElement, make: Make) -> None:
+        super().__init__(expr)
+        self.make = make
+        self.saveAsList = False
+        self.leave_whitespace()
+
+    def parseImpl(  # noqa: N802  (pyparsing's name)
+        self, instring: str, loc: int, do_actions: bool = True
+    ) -> tuple[int, Any]:
+        assert isinstance(instring, TokenText)
+        end, results = self.expr._parse(instring, loc, do_actions, callPreParse=False)
+        stream = instring.stream
+        return end, [self.make(stream, results, (stream.starts[loc], stream.ends[end - 1]))]
+
+
 class Refusal(Terminal):
     """Words that begin something not supported: raises 0A000 naming it when they stand here."""
 
@@ -176,7 +197,7 @@ class Refusal(Terminal):
         self.words = words
         self.hint = hint
 
-    def matches(self, stream: TokenStream, index: int) -> bool:
+    def accepts(self, stream: TokenStream, index: int) -> bool:
         kinds = stream.kinds[index : index + len(self.words)]
         if stream.values[index : index + len(self.words)] != self.words:
             return False
@@ -190,7 +211,7 @@ class Refusal(Terminal):
     ) -> tuple[int, Any]:
         # What is not supported is no suggestion, so a miss is not noted.
         assert isinstance(instring, TokenText)
-        self.matches(instring.stream, loc)
+        self.accepts(instring.stream, loc)
         raise pp.ParseException(instring, loc, self.errmsg, self)
 
 
@@ -212,6 +233,18 @@ def listed(element: pp.ParserElement) -> pp.ParserElement:
     return Symbol("(") + separated(element) + Symbol(")")
 
 
+def optional(results: pp.ParseResults, key: str, default: Any = None) -> Any:
+    """The result named `key`, or the default where its element was left out."""
+    if key in results:
+        return results[key]
+    return default
+
+
+def gathered(element: pp.ParserElement) -> pp.ParserElement:
+    """The element's results as one tuple."""
+    return Build(element, lambda stream, results, span: tuple(results))
+
+
 def separated(element: pp.ParserElement) -> pp.ParserElement:
     """`element , element …`."""
     return element + pp.ZeroOrMore(Symbol(",") + element)
@@ -224,15 +257,3 @@ def refusals(table: Iterable[tuple[str, ...]]) -> pp.ParserElement:
 
 def _sequence(elements: list[pp.ParserElement]) -> pp.ParserElement:
     return pp.And(elements) if len(elements) > 1 else elements[0]
-
-
-def span_of(text: str, loc: int) -> int:
-    """The index of the token a parse action begins at (its `loc`)."""
-    assert isinstance(text, TokenText)
-    return loc
-
-
-def stream_of(text: str) -> TokenStream:
-    """The stream behind a parse action's text."""
-    assert isinstance(text, TokenText)
-    return text.stream

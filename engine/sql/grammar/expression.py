@@ -187,7 +187,11 @@ def _parse_isnull(p: TokenStream, left: Expr, first: int) -> Expr:
 
 
 def _parse_not_test(p: TokenStream, left: Expr, first: int) -> Expr | None:
-    """`a NOT IN …` and its like; None when the NOT begins something else."""
+    """`a NOT IN …` and its like, and SQLite's `a NOT NULL`; None when the NOT begins something
+    else."""
+    if p.kinds[p.pos + 1] == "null":
+        p.pos += 2
+        return IsTest(left, "null", True, p.span_from(first))
     test = _TESTS.get(p.kinds[p.pos + 1])
     if test is None:
         return None
@@ -290,9 +294,7 @@ def _parse_at_time_zone(p: TokenStream, left: Expr, first: int) -> Expr | None:
     p.pos = pos + 3
     zone = parse_expression(p, ZONE + 1)
     name_span = (p.starts[pos], p.ends[pos + 2])
-    return FunctionCall(
-        "timezone", (zone, left), False, None, (), p.span_from(first), name_span
-    )
+    return FunctionCall("timezone", (zone, left), False, None, (), p.span_from(first), name_span)
 
 
 _UNSUPPORTED = {

@@ -19,8 +19,6 @@ from engine.sql.grammar.stream import (
 )
 
 _JOIN_STARTS = frozenset({"join", "inner", "left", "right", "full", "cross", "natural"})
-# Words that may follow a table in UPDATE, DELETE or INSERT and so are no alias without AS.
-_NO_ALIAS = frozenset({"set"})
 
 
 def parse_from(p: TokenStream) -> FromItem:
@@ -131,6 +129,10 @@ def parse_table(p: TokenStream, bare_alias: bool) -> TableRef:
         p.unsupported("a function in FROM", first)
     if kind == "tablesample":
         p.unsupported("TABLESAMPLE", p.pos)
+    if kind == "not" and values[p.pos + 1] == "indexed":
+        p.unsupported("NOT INDEXED", p.pos)
+    if kind == "NAME" and values[p.pos] == "indexed" and values[p.pos + 1] == "by":
+        p.unsupported("INDEXED BY", p.pos)
     alias: str | None = None
     columns: tuple[str, ...] = ()
     if kind == "as" or (bare_alias and kind in IDENTIFIER_KINDS):
@@ -139,13 +141,11 @@ def parse_table(p: TokenStream, bare_alias: bool) -> TableRef:
 
 
 def _parse_alias(p: TokenStream) -> tuple[str | None, tuple[str, ...]]:
-    """`[AS] alias [(columns)]` or nothing."""
+    """`[AS] alias [(columns)]` or nothing. UPDATE's SET is no alias."""
     if p.kinds[p.pos] == "as":
         p.pos += 1
         alias = p.identifier("an alias")
-    elif p.kinds[p.pos] not in IDENTIFIER_KINDS:
-        return None, ()
-    elif p.values[p.pos] in _NO_ALIAS and p.kinds[p.pos] == "NAME":
+    elif p.kinds[p.pos] not in IDENTIFIER_KINDS or p.at_word("set"):
         return None, ()
     else:
         alias = p.values[p.pos]
@@ -170,4 +170,3 @@ def _parse_parenthesis(p: TokenStream) -> FromItem:
     p.close()
     alias, columns = _parse_alias(p)
     return SubqueryRef(query, alias, columns, p.span_from(first))
-

@@ -113,10 +113,11 @@ def _parse_name(p: TokenStream) -> Expr:
         return parse_call(p, first)
     if following == "STRING" and kinds[first] == "NAME":
         return _parse_typed(p, first, name)
-    if following == "with" and name in ("timestamp", "time"):
-        if values[first + 2 : first + 4] == ("time", "zone") and kinds[first + 4] == "STRING":
-            p.pos = first + 4
-            return _parse_typed(p, first, f"{name} with time zone")
+    if following == "with" and values[first + 2 : first + 4] == ("time", "zone"):
+        p.pos = first + 4
+        if p.kinds[p.pos] != "STRING":
+            p.fail("a string")
+        return _parse_typed(p, first, f"{name} with time zone")
     if following != ".":
         return ColumnRef(name, None, None, p.span(first))
     parts = [name]
@@ -157,7 +158,9 @@ def _parse_interval_unit(p: TokenStream, first: int, string: int) -> Expr:
     unit = p.values[p.pos]
     p.pos += 1
     if p.kinds[p.pos] == "to":
-        p.unsupported("an interval with two fields", first, "write it as one string: '1 day 2 hours'")
+        p.unsupported(
+            "an interval with two fields", first, "write it as one string: '1 day 2 hours'"
+        )
     span = p.span_from(first)
     number = Literal(p.values[string], "string", p.slots[string], p.span(string))
     suffix = Literal(f" {unit}", "string", -1, p.span(p.pos - 1))

@@ -16,7 +16,6 @@ from engine.errors import ProgrammingError
 from engine.sql.ast import Begin, Commit, Expr, Rollback, Span, Statement
 from engine.sql.grammar import change, query
 from engine.sql.grammar.expression import parse_expression as parse_expression_from
-from engine.sql.grammar.repair import explain_failure
 from engine.sql.grammar.stream import SyntaxFailure, TokenStream
 
 _HOT: dict[str, Callable[[TokenStream], Statement]] = {
@@ -47,7 +46,7 @@ def parse(text: str) -> Statement:
     try:
         return parse_statement(stream)
     except SyntaxFailure as failure:
-        raise explain_failure(failure, stream, parse_statement) from None
+        raise _explain(failure, stream, parse_statement) from None
 
 
 def parse_expression(text: str) -> Expr:
@@ -56,7 +55,16 @@ def parse_expression(text: str) -> Expr:
     try:
         return _whole_expression(stream)
     except SyntaxFailure as failure:
-        raise explain_failure(failure, stream, _whole_expression) from None
+        raise _explain(failure, stream, _whole_expression) from None
+
+
+def _explain(
+    failure: SyntaxFailure, stream: TokenStream, parse: Callable[[TokenStream], object]
+) -> ProgrammingError:
+    # Imported here: only a failing statement needs it (and difflib, 1.4 ms).
+    from engine.sql.grammar.repair import explain_failure
+
+    return explain_failure(failure, stream, parse)
 
 
 def _whole_expression(stream: TokenStream) -> Expr:
@@ -110,6 +118,7 @@ def _parse_cold(p: TokenStream) -> Statement:
             raise ProgrammingError(
                 "there is no statement", sqlstate="42601", span=(0, len(p.text)), hint=None
             )
+    # Imported here: pyparsing, about 90 ms.
     from engine.sql.grammar.statements import parse_by_rule
 
     return parse_by_rule(p)

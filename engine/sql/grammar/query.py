@@ -45,9 +45,7 @@ def parse_query(p: TokenStream) -> Query:
     return parse_query_after_with(p, first, parse_with(p) if p.kinds[first] == "with" else ())
 
 
-def parse_query_after_with(
-    p: TokenStream, first: int, ctes: tuple[CommonTable, ...]
-) -> Query:
+def parse_query_after_with(p: TokenStream, first: int, ctes: tuple[CommonTable, ...]) -> Query:
     """The query whose WITH, beginning at token `first`, is read already."""
     kinds = p.kinds
     body = _parse_body(p)
@@ -59,9 +57,7 @@ def parse_query_after_with(
             order_by = parse_order_by(p)
         if kinds[p.pos] in _AFTER_BODY:
             limit, offset = _parse_limit(p)
-    return Query(
-        body, order_by, limit, offset, ctes, False, (p.starts[first], p.ends[p.pos - 1])
-    )
+    return Query(body, order_by, limit, offset, ctes, False, (p.starts[first], p.ends[p.pos - 1]))
 
 
 # ── WITH ─────────────────────────────────────────────────────────────────────────────────────
@@ -135,7 +131,9 @@ def _parse_operations(
     return _balance(run_op, run, first, p)
 
 
-def _balance(op: tuple[str, bool], bodies: list[QueryBody], first: int, p: TokenStream) -> QueryBody:
+def _balance(
+    op: tuple[str, bool], bodies: list[QueryBody], first: int, p: TokenStream
+) -> QueryBody:
     """A tree over the bodies in their order; a short run leans left as it was written."""
     if len(bodies) == 1:
         return bodies[0]
@@ -302,12 +300,17 @@ _AFTER_COLUMN = frozenset({",", "from"})
 def _refuse_star_options(p: TokenStream) -> None:
     if p.kinds[p.pos] == "NAME" and p.values[p.pos] in ("exclude", "replace", "rename"):
         p.unsupported(f"* {p.values[p.pos].upper()}", p.pos - 1)
-    if p.kinds[p.pos] == "except" and p.kinds[p.pos + 1] == "(":
-        if p.kinds[p.pos + 2] in IDENTIFIER_KINDS:
-            p.unsupported("* EXCEPT", p.pos - 1)
+    if p.kinds[p.pos : p.pos + 2] == ("except", "(") and p.kinds[p.pos + 2] in IDENTIFIER_KINDS:
+        p.unsupported("* EXCEPT", p.pos - 1)
 
 
 _GROUPING = {"rollup": "ROLLUP", "cube": "CUBE", "grouping": "GROUPING SETS"}
+
+
+def _refuse_grouping(p: TokenStream) -> None:
+    """ROLLUP (…), CUBE (…), GROUPING SETS; as columns they are names like others."""
+    if p.kinds[p.pos + 1] == "(" or p.values[p.pos + 1] == "sets":
+        p.unsupported(_GROUPING[p.values[p.pos]], p.pos)
 
 
 def _parse_group_by(p: TokenStream) -> tuple[Expr, ...]:
@@ -320,10 +323,8 @@ def _parse_group_by(p: TokenStream) -> tuple[Expr, ...]:
         p.unsupported("GROUP BY DISTINCT", p.pos - 2)
     exprs: list[Expr] = []
     while True:
-        word = p.values[p.pos]
-        if kinds[p.pos] == "NAME" and word in _GROUPING:
-            if kinds[p.pos + 1] == "(" or p.values[p.pos + 1] == "sets":
-                p.unsupported(_GROUPING[word], p.pos)
+        if kinds[p.pos] == "NAME" and p.values[p.pos] in _GROUPING:
+            _refuse_grouping(p)
         if kinds[p.pos] == "(" and kinds[p.pos + 1] == ")":
             p.unsupported("an empty grouping set", p.pos)
         exprs.append(parse_expression(p))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from engine.errors import InterfaceError, InternalError
+from engine.storage.file_store import StoreOptions, open_file_store
 from engine.storage.memory_store import MemoryStore
 from engine.storage.store import (
     FIRST_USER_ID,
@@ -21,6 +24,7 @@ from engine.storage.store import (
     TreeSpec,
     encode_tree_spec,
 )
+from engine.vfs import OsVfs
 
 INT_TREE = TreeSpec(
     20,
@@ -58,10 +62,14 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
         if request.param == "memory":
             store: Store = MemoryStore()
         else:
-            file_store = pytest.importorskip("engine.storage.file_store")
             path = str(tmp_path / f"store{len(made)}.mantis")
-            io = "pread" if request.param == "file-pread" else "mmap"
-            store = file_store.FileStore.create_and_open(path, page_size=4096, io=io)
+            options = StoreOptions(
+                clock_us=lambda: time.time_ns() // 1000,
+                timer=time.monotonic,
+                random_bytes=os.urandom,
+                io="pread" if request.param == "file-pread" else "mmap",
+            )
+            store = open_file_store(path, vfs=OsVfs(), options=options, create_page_size=4096)
         made.append(store)
         return store
 
@@ -152,9 +160,7 @@ def test_batches_hold_the_rows_of_a_scan(
     put(store, *range(300))
     if checkpoint:
         store.checkpoint()
-    store.commit(
-        {20: dict.fromkeys(range(0, 300, 7)) | {n: entry(n, "u") for n in (1, 150, 301)}}
-    )
+    store.commit({20: dict.fromkeys(range(0, 300, 7)) | {n: entry(n, "u") for n in (1, 150, 301)}})
     store.commit({20: {2: (2, None, None)}})
     snapshot = store.snapshot()
     for lo, hi in ((None, None), (2, 151), (290, None), (400, 500)):
@@ -392,28 +398,28 @@ def test_readers_never_see_half_a_commit(store: Store) -> None:
     """Each commit writes the same number under every key; a snapshot must see one number."""
     stop = threading.Event()
     failures: list[str] = []
-    store.commit({20: {key: entry(0) for key in range(10)}})
+    store.commit({20: {key: (key, "", 0.0) for key in range(10)}})
     read = store.point_reader(20)
 
     def look() -> None:
-        last = 0
+        last = 0.0
         while not stop.is_set():
             snapshot = store.snapshot()
-            seen = {row[0] for _, row in snapshot.scan(20)}
+            seen = {row[2] for _, row in snapshot.scan(20)}
             if len(seen) != 1 or snapshot.count(20) != 10:
                 failures.append(f"half a commit: {sorted(seen)}")
             snapshot.close()
             row = read(3)
-            if row is None or row[0] < last:
+            if row is None or row[2] < last:
                 failures.append(f"went back from {last} to {row}")
                 return
-            last = row[0]
+            last = row[2]
 
     threads = [threading.Thread(target=look) for _ in range(3)]
     for thread in threads:
         thread.start()
     for number in range(1, 400):
-        store.commit({20: {key: entry(number) for key in range(10)}}, durability="os")
+        store.commit({20: {key: (key, "", number / 1) for key in range(10)}}, durability="os")
         if number % 60 == 0:
             store.checkpoint()
     stop.set()

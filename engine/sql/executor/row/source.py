@@ -100,6 +100,7 @@ class Emitter:
         self.environment: dict[str, Any] = {}
         self.hoisted: list[str] = []
         self._compile_subplan = compile_subplan
+        self.hoisting = True
         self._temps = 0
         self._conditional = 0
         self._params: set[int] = set()
@@ -137,6 +138,7 @@ class Emitter:
         kind = type(expr)
         if (
             kind not in _ATOMS
+            and self.hoisting
             and not self._conditional
             and self._is_fixed(expr)
             and not is_volatile(expr)

@@ -1,0 +1,78 @@
+"""RULES, in order, and the driver.
+
+A rule is a function (plan, statistics) -> plan over one query's tree; the driver applies the rules
+to the plans of subqueries first (inner before outer). With RULES empty every query gives the same
+rows (tests/differential). Rules are pure: statistics are a function from table to row count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from engine.sql.expressions import exprs_of, has_subplan, map_exprs, map_inputs, map_subplans
+from engine.sql.plan import (
+    CreateTableAsPlan,
+    DeletePlan,
+    InsertPlan,
+    PlanNode,
+    QueryPlan,
+    StatementPlan,
+    UpdatePlan,
+)
+
+RowCount: TypeAlias = Callable[[int], int]
+Rule: TypeAlias = Callable[[PlanNode, RowCount], PlanNode]
+Trace: TypeAlias = Callable[[str, PlanNode], None]
+
+RULES: tuple[Rule, ...] = ()
+
+
+def optimize(
+    plan: StatementPlan,
+    row_count: RowCount | None = None,
+    rules: tuple[Rule, ...] | None = None,
+    trace: Trace | None = None,
+) -> StatementPlan:
+    """The statement with every tree in it optimized. row_count: table id to (estimated) rows.
+    trace is told (rule name, plan) after each rule that changed the main tree."""
+    optimizer = _Optimizer(row_count or _unknown, RULES if rules is None else rules)
+    match plan:
+        case QueryPlan():
+            return replace(plan, plan=optimizer.tree(plan.plan, trace))
+        case InsertPlan() | CreateTableAsPlan():
+            source = None if plan.source is None else optimizer.tree(plan.source, trace)
+            return replace(plan, source=source)
+        case UpdatePlan() | DeletePlan():
+            return replace(plan, source=optimizer.tree(plan.source, trace))
+        case _:
+            return plan
+
+
+def _unknown(table_id: int) -> int:
+    return 1000
+
+
+class _Optimizer:
+    def __init__(self, row_count: RowCount, rules: tuple[Rule, ...]) -> None:
+        self._row_count = row_count
+        self._rules = rules
+
+    def tree(self, plan: PlanNode, trace: Trace | None = None) -> PlanNode:
+        if not self._rules:
+            return plan
+        plan = self._subplans(plan)
+        for rule in self._rules:
+            new = rule(plan, self._row_count)
+            if trace is not None and new != plan:
+                trace(rule.__name__, new)
+            plan = new
+        return plan
+
+    def _subplans(self, plan: PlanNode) -> PlanNode:
+        plan = map_inputs(plan, self._subplans)
+        if any(has_subplan(expr) for expr in exprs_of(plan)):
+            plan = map_exprs(plan, lambda expr: map_subplans(expr, self.tree))
+        return plan
