@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from engine.catalog import Catalog, Table
@@ -25,6 +26,7 @@ from engine.settings import SETTINGS
 from engine.sql import ast
 from engine.sql.bound import OutputColumn
 from engine.sql.executor.row.context import Context
+from engine.sql.executor.write import TableWriter
 from engine.types import BIGINT, INTEGER, TEXT, SqlType, type_text
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ CONTROL_STATEMENTS = (
     ast.SetSetting,
     ast.ShowSetting,
 )
+_BATCH_ROWS = 4096
 _SCHEMA_PRAGMAS = ("table_info", "index_list", "index_info", "database_list")
 
 
@@ -267,6 +270,10 @@ def run_many(
     if entry.streams or entry.columns is not None:
         raise InterfaceError("executemany takes a statement that returns no rows")
     session.require_writable(entry, transaction)
+    bulk = entry.bulk()
+    if bulk is not None:
+        total = _run_bulk(session, hit, bulk, seq, transaction)
+        return total, f"INSERT 0 {total}"
     total = 0
     tag = ""
     started = False
@@ -277,5 +284,29 @@ def run_many(
         vector = entry.vector(params, hit.literals)
         _, count, tag = entry.run(Context(vector, transaction, session.poll), transaction)
         total += max(count, 0)
-    verb = tag.rsplit(" ", 1)[0]
-    return total, f"{verb} {total}" if tag else "INSERT 0 0"
+    verb = tag.rsplit(" ", 1)[0] if tag else "INSERT 0"
+    return total, f"{verb} {total}"
+
+
+def _run_bulk(
+    session: Session, hit: Hit, bulk: Any, seq: Iterable[Params], transaction: Transaction
+) -> int:
+    """INSERT … VALUES of one row for each parameter set: rows are made by one generated loop and
+    written in batches."""
+    entry: Entry = hit.entry
+    literals = hit.literals
+    vectors: Iterable[Any] = seq
+    if literals or any(spec.name is not None for spec in entry.params):
+        vectors = ((*entry.given(params), *literals) for params in seq)
+
+    def wrong(params: Params) -> None:
+        entry.given(params[: len(params) - len(literals)])  # type: ignore[index]
+
+    writer = TableWriter(entry.plan.table)  # type: ignore[union-attr]
+    pairs = bulk(vectors, session.store, wrong)
+    total = 0
+    while batch := list(islice(pairs, _BATCH_ROWS)):
+        writer.insert_pairs(transaction, batch)
+        total += len(batch)
+        session.poll()
+    return total

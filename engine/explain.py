@@ -13,7 +13,6 @@ import msgspec
 from engine.errors import NotSupportedError
 from engine.result import Result
 from engine.sql import ast
-from engine.sql.binder import bind
 from engine.sql.bound import OutputColumn
 from engine.sql.executor.row.build import Profile
 from engine.sql.executor.row.context import Context
@@ -21,7 +20,7 @@ from engine.sql.optimizer import optimize
 from engine.sql.plan import PlanNode, StatementPlan
 from engine.sql.plan_text import plan_lines, plan_tree
 from engine.sql.planner import plan_statement
-from engine.statements import Entry, Params, compile_plan_of
+from engine.statements import Entry, Params, bind_statement, compile_plan_of
 from engine.types import JSON, TEXT
 
 if TYPE_CHECKING:
@@ -37,13 +36,13 @@ def explain(session: Session, sql: str, statement: ast.Explain, params: Params) 
     transaction, own = session.begin_statement()
     try:
         catalog = transaction.catalog
-        bound = bind(statement.statement, catalog)
+        bound = bind_statement(statement.statement, catalog)
         steps: list[tuple[str, StatementPlan | PlanNode]] = []
         plan = plan_statement(bound.body)
         steps.append(("planned", plan))
         if session.settings.values["optimizer"]:
             plan = optimize(
-                plan, transaction.count, trace=lambda rule, node: steps.append((rule, node))
+                plan, transaction.row_estimate, trace=lambda rule, node: steps.append((rule, node))
             )
         profile: Profile | None = None
         if statement.analyze:

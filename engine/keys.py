@@ -350,7 +350,7 @@ class IndexKeyCodec:
         count, loop = len(self.parts), self._loop
 
         def prefix(values: tuple[Any, ...]) -> bytes:
-            return whole(values, b"") if len(values) == count else loop(values)  # type: ignore[no-any-return]
+            return bytes(whole(values, b"")) if len(values) == count else loop(values)
 
         return prefix
 

@@ -15,6 +15,7 @@ Invariants
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,8 @@ from engine.sql.lexer import normalize
 
 _V = TypeVar("_V")
 _MAX_TEXT = 4096  # longer texts are found by their shape only
+_MARKER = re.compile(r'"(?:[^"]|"")*+"|\'([iInsb])\'')  # of lexer.normalize
+_MARKED = {"i": "integer", "I": "integer", "n": "numeric", "s": "string", "b": "blob"}
 _MAX_VARIANTS = 16  # entries of one shape that differ in baked literals
 
 
@@ -61,12 +64,13 @@ class Hit:
     """What an exact text leads to. entry: a compiled statement (engine.statements.Entry) or a
     control statement; literals: the values of its literals, as the entry wants them."""
 
-    __slots__ = ("catalog", "entry", "literals", "point")
+    __slots__ = ("catalog", "entry", "literals", "point", "within")
 
     def __init__(self, entry: Any, literals: tuple[Any, ...]) -> None:
         self.entry = entry
         self.catalog = entry.catalog
         self.point: Callable[..., Any] | None = entry.point
+        self.within: Callable[..., Any] | None = entry.within
         self.literals = literals
 
 
@@ -85,8 +89,10 @@ class PlanCache:
     def find(self, text: str, catalog: Any) -> Hit | None:
         """The hit for a text; entries of another catalog are left out."""
         hit = self.texts.get(text)
-        if hit is not None and (hit.catalog is None or hit.catalog is catalog):
+        if hit is not None and hit.catalog is catalog:
             self.text_hits += 1
+            entry = hit.entry
+            hit.point, hit.within = entry.point, entry.within
             return hit
         return self.find_shape(text, catalog)
 
@@ -111,6 +117,13 @@ class PlanCache:
     def add(self, text: str, entry: Any) -> Hit:
         """Remember an entry under its text and its shape."""
         key, literals = normalize(text)
+        # Invariant 2: a literal that is no parameter may have shaped the plan, whoever read it (a
+        # type's arguments, a statement's option), so it counts as baked even if nobody said so.
+        kinds = [_MARKED[mark] for mark in _MARKER.findall(key) if mark]
+        if literals:
+            entry.read_literals_as(kinds)
+        shared = {slot for slot, _ in entry.literal_slots} - set(entry.baked_slots)
+        entry.baked_slots = tuple([slot for slot in range(len(literals)) if slot not in shared])
         entry.baked_values = tuple([literals[slot] for slot in entry.baked_slots])
         values = entry.literal_values(literals)
         assert values is not None  # the binder has read the same literals

@@ -42,10 +42,9 @@ from engine.plan_cache import Hit, PlanCache
 from engine.result import Result
 from engine.settings import Settings
 from engine.sql import ast
-from engine.sql.binder import bind
 from engine.sql.executor.row.context import Context
 from engine.sql.grammar import parse
-from engine.statements import Entry, Params, compile_statement
+from engine.statements import Entry, Params, bind_statement, compile_statement
 from engine.types import TypeMismatch, from_python
 
 if TYPE_CHECKING:
@@ -104,37 +103,55 @@ class Session:
     def execute(self, sql: str, params: Params = ()) -> Result:
         """Run one statement. params: a sequence for `?` and `$n`, a mapping for `:name`; Python
         values. Raises every class of engine.errors."""
-        hit = self._texts.get(sql)
-        if (
-            hit is not None
-            and hit.point is not None
-            and self.transaction is None
-            and self.autocommit
-            and hit.catalog is self.transactions.catalog
-        ):
-            literals = hit.literals
-            result: Result | None = hit.point(
-                self, (*params, *literals) if literals and params else literals or params
-            )
-            if result is not None:
-                return result
         try:
+            hit = self._texts.get(sql)
+            if hit is not None:
+                result = self._specialized(hit, params)
+                if result is not None:
+                    return result
             return self._statement(sql, params)
         except Error as error:
             if error.sql is None:
                 error.sql = sql
             raise
 
+    def _specialized(self, hit: Hit, params: Params) -> Result | None:
+        """The answer of a specialised plan (engine.sql.executor.point), or None."""
+        literals = hit.literals
+        if literals:
+            if params.__class__ is dict:
+                return None
+            params = (*params, *literals) if params else literals
+        result: Result | None = None
+        transaction = self.transaction
+        if transaction is None:
+            if (
+                hit.point is not None
+                and self.autocommit
+                and hit.catalog is self.transactions.catalog
+            ):
+                result = hit.point(self, params)
+        elif hit.within is not None and transaction.status == "active":
+            transaction.begin_statement()
+            try:
+                if hit.catalog is transaction.catalog:
+                    result = hit.within(transaction, params)
+            except BaseException:
+                transaction.abort_statement()
+                raise
+        return result
+
     def _statement(self, sql: str, params: Params) -> Result:
         """Control statements run as they are; all others inside a transaction's statement."""
         self._require_open()
-        if self.transaction is None and self.autocommit:
-            hit = self.cache.find(sql, self.transactions.catalog)
-            if hit is not None and hit.point is not None:
-                result: Result | None = hit.point(self, (*params, *hit.literals))
-                if result is not None:
-                    return result
         if _first_word(sql) in _PLANNED_WORDS:
+            if self.transaction is None and self.autocommit:
+                hit = self.cache.find(sql, self.transactions.catalog)
+                if hit is not None:
+                    self._specialize(hit)
+                    result = self._specialized(hit, params)
+                    if result is not None:
+                        return result
             return self._in_transaction(sql, params, None)
         try:
             statement = parse(sql)
@@ -145,6 +162,12 @@ class Session:
             return self._control(sql, statement, params)
         return self._in_transaction(sql, params, statement)
 
+    def _specialize(self, hit: Hit) -> None:
+        entry: Entry = hit.entry
+        if not entry.specialized:
+            entry.specialize(self.store)
+            hit.point, hit.within = entry.point, entry.within
+
     def _in_transaction(self, sql: str, params: Params, statement: ast.Statement | None) -> Result:
         """Begin the statement, find or make its plan under the catalog it sees, run it, end it."""
         transaction, own = self.begin_statement()
@@ -152,6 +175,8 @@ class Session:
             hit = self.cache.find(sql, transaction.catalog) if statement is None else None
             if hit is None:
                 hit = self.prepare(sql, statement or parse(sql), transaction)
+            else:
+                self._specialize(hit)
             result = self._bind_and_run(sql, hit, params, transaction, own)
         except BaseException:
             self.abort_statement(transaction, own)
@@ -163,7 +188,7 @@ class Session:
     def prepare(self, sql: str, statement: ast.Statement, transaction: Transaction) -> Hit:
         """Bind, plan, optimize and compile a statement, and remember it."""
         catalog = transaction.catalog
-        bound = bind(statement, catalog, parameterize=True)
+        bound = bind_statement(statement, catalog, parameterize=True)
         entry = self.compile(bound, catalog, transaction)
         return self.cache.add(sql, entry)
 
@@ -173,7 +198,7 @@ class Session:
             bound,
             catalog,
             optimized=self.settings.values["optimizer"],
-            row_count=transaction.count,
+            row_count=transaction.row_estimate,
         )
 
     def _bind_and_run(
@@ -184,16 +209,17 @@ class Session:
             vector = entry.vector(params, hit.literals)
         except TypeMismatch:
             # The statement means something else for values of these types: bind it for them.
-            entry, vector = self._bind_for(sql, params, transaction)
+            entry, vector = self._bind_for(sql, entry, params, transaction)
         return self._run(entry, vector, transaction, own)
 
     def _bind_for(
-        self, sql: str, params: Params, transaction: Transaction
+        self, sql: str, entry: Entry, params: Params, transaction: Transaction
     ) -> tuple[Entry, tuple[Any, ...]]:
-        values = params.values() if hasattr(params, "values") else params
-        types = tuple([from_python(value)[0] for value in values])
-        bound = bind(parse(sql), transaction.catalog, param_types=types)
-        entry = self.compile(bound, transaction.catalog, transaction)
+        catalog = transaction.catalog
+        values = enumerate(entry.given(params))
+        types = {position: from_python(value)[0] for position, value in values}
+        bound = bind_statement(parse(sql), catalog, param_types=types)
+        entry = self.compile(bound, catalog, transaction)
         return entry, entry.vector(params, ())
 
     def _run(

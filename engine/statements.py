@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from engine.catalog import Catalog
 from engine.errors import Error, ProgrammingError
-from engine.sql import bound
+from engine.sql import ast, bound
+from engine.sql.binder import bind
 from engine.sql.executor.ddl import create_table, execute_ddl, fill_table
+from engine.sql.executor.point import Vector, compile_bulk, compile_point
 from engine.sql.executor.row.build import Profile, compile_plan
 from engine.sql.executor.row.context import Context
 from engine.sql.executor.write import compile_delete, compile_insert, compile_update
+from engine.sql.grammar import parse, parse_expression
 from engine.sql.optimizer import optimize
 from engine.sql.plan import (
     CreateTableAsPlan,
@@ -28,7 +32,7 @@ from engine.sql.plan import (
     UpdatePlan,
 )
 from engine.sql.planner import plan_statement
-from engine.types import parameter_converter
+from engine.types import literal_converter, parameter_converter
 
 Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
 Outcome: TypeAlias = tuple[Iterator[tuple[Any, ...]], int, str]
@@ -41,7 +45,8 @@ class Entry:
     """A compiled statement.
 
     run(context, transaction)   executes it
-    point(session, vector)      the specialised plan, or None; gives None to decline
+    point(session, vector)      the specialised plan outside a transaction, or None
+    within(transaction, vector) the same inside one; both give None to decline
     writes                      whether it needs a read-write transaction
     """
 
@@ -52,11 +57,14 @@ class Entry:
         "columns",
         "converters",
         "literal_slots",
+        "literal_types",
         "params",
         "plan",
         "point",
         "run",
+        "specialized",
         "streams",
+        "within",
         "writes",
     )
 
@@ -76,15 +84,44 @@ class Entry:
         self.writes = not self.streams
         self.params = statement.params
         self.converters = [parameter_converter(spec.type) for spec in statement.params]
-        self.literal_slots = [
-            (slot, None if type_.kind in _PASS_KINDS else parameter_converter(type_))
-            for slot, type_ in statement.literal_slots
-        ]
+        self.literal_types = statement.literal_slots
+        self.literal_slots: list[tuple[int, Any]] = [(slot, None) for slot, _ in self.literal_types]
         self.baked_slots = statement.baked_slots
         self.baked_values: tuple[Any, ...] = ()
         self.point: Callable[..., Any] | None = None
+        self.within: Callable[..., Any] | None = None
+        self.specialized = False
+
+    def specialize(self, store: Any) -> None:
+        """Make the specialised functions, if the plan has any. Called when the entry is used for
+        the second time: generating them costs as much as a hundred runs save."""
+        self.specialized = True
+        if all(spec.name is None for spec in self.params):
+            self.point, self.within = compile_point(self.plan, self._vector(), self.catalog, store)
+
+    def bulk(self) -> Callable[..., Any] | None:
+        """See point.compile_bulk; None when executemany has to run the plan each time."""
+        if isinstance(self.plan, InsertPlan):
+            return compile_bulk(self.plan, self._vector())
+        return None
+
+    def _vector(self) -> Vector:
+        return Vector([spec.type for spec in self.params], len(self.literal_slots))
 
     # ── literals and parameters ──────────────────────────────────────────────────────────────
+    def read_literals_as(self, kinds: Sequence[str]) -> None:
+        """Fix how literals become runtime values: kinds[slot] is the kind of the slot's token
+        (an entry's shape never changes them), so that '1' can stand where 1 is meant."""
+        self.literal_slots = [
+            (
+                slot,
+                None
+                if kinds[slot] == "integer" and type_.kind in _PASS_KINDS
+                else literal_converter(kinds[slot], type_),
+            )
+            for slot, type_ in self.literal_types
+        ]
+
     def fits(self, literals: list[Any]) -> bool:
         """Whether the literals that shaped this plan have the same values."""
         for slot, value in zip(self.baked_slots, self.baked_values):
@@ -111,14 +148,17 @@ class Entry:
             if params:
                 raise self._wrong_count(len(params))
             return literals
-        if isinstance(params, Mapping):
-            values = self._named(params)
-        else:
-            values = list(params)
-            if len(values) != len(self.converters):
-                raise self._wrong_count(len(values))
+        values = self.given(params)
         converted = [convert(value) for convert, value in zip(self.converters, values)]
         return (*converted, *literals)
+
+    def given(self, params: Params) -> Sequence[Any]:
+        """The caller's values in the order of the statement's parameters."""
+        if isinstance(params, Mapping):
+            return self._named(params)
+        if len(params) != len(self.converters):
+            raise self._wrong_count(len(params))
+        return params
 
     def _named(self, params: Mapping[str, Any]) -> list[Any]:
         values = []
@@ -144,6 +184,13 @@ class Entry:
             f"{given} {'was' if given == 1 else 'were'} given",
             sqlstate="07001",
         )
+
+
+def bind_statement(
+    statement: ast.Statement, catalog: Catalog, **options: Any
+) -> bound.BoundStatement:
+    """`bind` with the grammar for the texts of views, defaults and checks."""
+    return bind(statement, catalog, parse=parse, parse_expression=parse_expression, **options)
 
 
 def compile_statement(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 import time
 from typing import Any
 
-from engine.database import Database
-
 from engine import errors
+from engine.database import Database
+from mantis_cli.hints import missing_hint
 
 
 def open_database(
@@ -30,19 +28,6 @@ def open_database(
         if error.since is not None and "since" not in error.message:
             error.message += f" since {_clock(error.since)}"
         raise
-
-
-def missing_hint(path: str) -> str:
-    """What to do about a file that is not there: a near name, or how to create one."""
-    directory, name = os.path.split(path)
-    try:
-        names = [entry for entry in os.listdir(directory or ".") if "-wal-" not in entry]
-    except OSError:
-        names = []
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"did you mean {os.path.join(directory, close[0])}?"
-    return f"to create it: mantis new {path}"
 
 
 def _clock(since: float) -> str:

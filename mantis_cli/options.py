@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from mantis_cli.output.formats import FORMATS, suggest_format
 from mantis_cli.output.stream import NARRATION
-from mantis_cli.output.writers import FORMATS, suggest_format
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,14 +7,16 @@ result is refused before it is written.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from engine import errors
+from engine.sql.lexer import scan
+from mantis_cli.output.formats import LAYOUTS, TERMINAL_ROWS
 from mantis_cli.output.stream import note
-from mantis_cli.output.writers import LAYOUTS, TERMINAL_ROWS, Sink, terminal_options, write_rows
+from mantis_cli.output.writers import Sink, terminal_options, write_rows
 from mantis_cli.script import Statement
 from mantis_cli.signals import SIGNALS
 
@@ -48,13 +50,14 @@ class Runner:
         sink: Sink,
         format_name: str,
         choice: OutputChoice,
-        params: dict[str, Any] | None = None,
+        params: dict[str, str] | None = None,
     ) -> None:
         self.session = session
         self.sink = sink
         self.format_name = format_name
         self.choice = choice
         self.params = params or {}
+        self._moves: list[tuple[int, int, int, int]] = []
         self.result_count = 0
 
     def run(self, statement: Statement) -> Outcome:
@@ -62,7 +65,7 @@ class Runner:
         started = time.perf_counter()
         with SIGNALS.cancellable(self.session.cancel):
             try:
-                result = self.session.execute(statement.text, self.params)
+                result = self.session.execute(self._with_params(statement))
                 if result.columns is None:
                     rows = result.rowcount
                     note(result.tag)
@@ -70,9 +73,40 @@ class Runner:
                     rows = self._write(result)
             except errors.Error as error:
                 error.source = statement.source  # type: ignore[attr-defined]
+                error.span = self._unmoved(error.span)
                 raise
         seconds = time.perf_counter() - started
         return Outcome(result.tag, rows, seconds, result.columns is not None)
+
+    def _with_params(self, statement: Statement) -> str:
+        """The statement with `:name` replaced by its value as a string literal, which SQL
+        converts to the type it is used as. Remembers how far text moved, for error positions."""
+        self._moves = []
+        if not self.params:
+            return statement.text
+        parts, moved = [], 0
+        for token in scan(statement.text):
+            text = token.text
+            if token.kind == "parameter" and text[1:] in self.params:
+                text = "'" + self.params[text[1:]].replace("'", "''") + "'"
+                start = token.start + moved
+                moved += len(text) - len(token.text)
+                self._moves.append((start, start + len(text), token.start, token.end))
+            parts.append(text)
+        return "".join(parts)
+
+    def _unmoved(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
+        """A span in the text that ran as a span in the text that was written."""
+        if span is None or not self._moves:
+            return span
+        start, end = span
+        shift = 0
+        for moved_start, moved_end, original_start, original_end in self._moves:
+            if moved_start <= start < moved_end:
+                return original_start, original_end
+            if start >= moved_end:
+                shift = original_end - moved_end
+        return start + shift, end + shift
 
     def _write(self, result: Result) -> int:
         assert result.columns is not None

@@ -188,7 +188,7 @@ class GroupSync:
         started = self._timer()
         try:
             durable = self._sync()
-        except Error as error:
+        except (Error, MemoryError) as error:
             self.fail(error, "a sync of the log")
             raise self.outcome_unknown() from error
         self._recent_s.append(self._timer() - started)

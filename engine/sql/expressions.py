@@ -54,6 +54,7 @@ _ONE: dict[type, tuple[str, ...]] = {
     bound.Case: ("default",),
     Subplan: ("operand",),
 }
+_LEAVES = frozenset((bound.Column, bound.Const, bound.Param))
 _MANY: dict[type, str] = {
     bound.Call: "args",
     bound.And: "args",
@@ -66,6 +67,8 @@ _MANY: dict[type, str] = {
 def children(expr: Expr) -> list[Expr]:
     """Direct operands, in evaluation order; a Subplan's are its operand and outer values."""
     kind = type(expr)
+    if kind in _LEAVES:
+        return []
     found: list[Any] = [
         child for name in _ONE.get(kind, ()) if (child := getattr(expr, name)) is not None
     ]
@@ -81,6 +84,8 @@ def children(expr: Expr) -> list[Expr]:
 def map_children(expr: Expr, function: Callable[[Expr], Expr]) -> Expr:
     """The expression with `function` applied to each direct operand."""
     kind = type(expr)
+    if kind in _LEAVES:
+        return expr
     changes: dict[str, Any] = {}
     for name in _ONE.get(kind, ()):
         old = getattr(expr, name)
@@ -109,6 +114,8 @@ def walk(expr: Expr) -> Iterator[Expr]:
 
 def columns_of(expr: Expr) -> set[ColumnId]:
     """Ids of every column the expression reads, outer ones of its subqueries included."""
+    if type(expr) is bound.Column:
+        return {(expr.relation, expr.column)}
     return {(e.relation, e.column) for e in walk(expr) if type(e) is bound.Column}
 
 
@@ -130,10 +137,15 @@ def split_conjuncts(expr: Expr | None) -> tuple[Expr, ...]:
 
 def is_volatile(expr: Expr) -> bool:
     """Whether two evaluations on one row may differ."""
+    if type(expr) in _LEAVES:
+        return False
     return any(type(e) is bound.Call and e.function.volatile for e in walk(expr))
 
 
 def has_subplan(expr: Expr) -> bool:
+    """Whether a planned subquery stands in the expression."""
+    if type(expr) in _LEAVES:
+        return False
     return any(type(e) is Subplan for e in walk(expr))
 
 
@@ -198,14 +210,34 @@ def map_exprs(node: PlanNode, function: Callable[[Expr], Expr]) -> PlanNode:
 
 def exprs_of(node: PlanNode) -> list[Expr]:
     """Every expression of the node itself."""
-    found: list[Expr] = []
-
-    def collect(expr: Expr) -> Expr:
-        found.append(expr)
-        return expr
-
-    map_exprs(node, collect)
-    return found
+    match node:
+        case Filter():
+            return list(node.predicates)
+        case Project():
+            return list(node.exprs)
+        case Scan():
+            access = node.access
+            bounds = [expr for expr in (access.lower, access.upper) if expr is not None]
+            return [*access.equal, *access.any_of, *bounds]
+        case Join():
+            return [*node.on, *node.left_keys, *node.right_keys]
+        case Sort():
+            ends = [expr for expr in (node.limit, node.offset) if expr is not None]
+            return [*[key.expr for key in node.keys], *ends]
+        case Limit():
+            return [expr for expr in (node.limit, node.offset) if expr is not None]
+        case Aggregate():
+            found = list(node.keys)
+            for call in node.aggregates:
+                found.extend(call.args)
+                found.extend([key.expr for key in call.order_by])
+                if call.filter is not None:
+                    found.append(call.filter)
+            return found
+        case ValuesRows():
+            return [expr for row in node.rows for expr in row]
+        case _:
+            return []
 
 
 def map_access(access: Access, function: Callable[[Expr], Expr]) -> Access:
@@ -250,13 +282,10 @@ def map_subplans(expr: Expr, function: Callable[[PlanNode], PlanNode]) -> Expr:
 
 
 def transform(node: PlanNode, function: Callable[[PlanNode], PlanNode]) -> PlanNode:
-    """`function` applied to every node bottom-up, plans of subqueries included."""
+    """`function` applied to every node bottom-up; the plans of subqueries are left alone."""
 
     def go(plan: PlanNode) -> PlanNode:
-        plan = map_inputs(plan, go)
-        if any(has_subplan(expr) for expr in exprs_of(plan)):
-            plan = map_exprs(plan, lambda expr: map_subplans(expr, go))
-        return function(plan)
+        return function(map_inputs(plan, go))
 
     return go(node)
 

@@ -3,7 +3,7 @@
 Three readers share one set of patterns:
 
 reader       for                       gives
-tokenize     the grammar               five parallel columns, END token last; raises on bad text
+tokenize     the grammar               five parallel columns, END last; raises on bad text
 scan         highlighter, completer    every character as a Token, spaces and comments too;
              and statement splitter    never raises: `problem` says what is wrong with a token
 normalize    the plan cache            text with literals replaced by markers, and the literals
@@ -11,7 +11,7 @@ normalize    the plan cache            text with literals replaced by markers, a
 Kinds in the columns: a reserved word or an operator is its own kind ('select', '<='); the others
 are NAME (any other word, value folded to lower case), QUOTED, INTEGER (value int, fits 64 bits),
 NUMERIC (value str), STRING (value str), BLOB (value bytes), PARAMETER (value str: '?', '$1',
-':name') and END.
+':name') and END, three times, so that a look ahead needs no check of bounds.
 
 Markers in a normalised text: 'i' integer that fits 32 bits, 'I' 64 bits, 'n' numeric, 's' string,
 'b' blob. They cannot be mistaken for source text, where every closed quote is itself a literal.
@@ -47,8 +47,8 @@ _RESERVED_WORDS = """
     current_time current_timestamp current_user default deferrable desc distinct do else end
     except exists false fetch for foreign from full grant group having ilike in initially inner
     intersect into is isnull join lateral leading left like limit localtime localtimestamp natural
-    not notnull null offset on only or order outer overlaps primary references returning right
-    select session_user similar some symmetric table tablesample then to trailing true union
+    not notnull null offset on only or order outer overlaps placing primary references returning
+    right select session_user similar some symmetric table tablesample then to trailing true union
     unique user using values variadic when where window with
 """
 _OTHER_WORDS = """
@@ -91,7 +91,7 @@ def _chunk_pattern(word: str) -> re.Pattern[str]:
     """A token with the space and line comments after it. An ASCII word class is a bitmap: 1.8 µs
     a statement where \\w takes 2.6. The last branch catches what is no token, for _classify."""
     return re.compile(
-        rf"{_PREFIXED}|{word}{_SPACE}|[,()*]{_SPACE}|=(?![=>]){_SPACE}|[0-9]++(?![\w.]){_SPACE}"
+        rf"(?:{_PREFIXED}){_SPACE}|{word}{_SPACE}|[,()*]{_SPACE}|=(?![=>]){_SPACE}|[0-9]++(?![\w.]){_SPACE}"
         rf"|(?:{_NUMBER}|{_STRING}|{_QUOTED}|{_PARAMETER}|{_OPERATOR}|.){_SPACE}",
         re.DOTALL,
     )
@@ -249,12 +249,13 @@ class _Entries(dict[str, _Entry]):
 
 _ENTRIES = _Entries()
 _MAYBE_SPACE = " \n\t\r\f\v-\u00a0"  # the first characters of leading space and line comments
-_END: _Entry = ("END", "", 0, 0)
+_ENDS: tuple[_Entry, ...] = (("END", "", 0, 0),) * 3
 
 
 # ── tokenize ─────────────────────────────────────────────────────────────────────────────────
 def tokenize(text: str) -> Columns:
-    """Columns (kinds, values, starts, ends, slots) with an END token last.
+    """Columns (kinds, values, starts, ends, slots). After the last token the first two hold END
+    three times, the others once.
 
     Raises ProgrammingError 42601 for text that is no SQL token, DataError 22P02 or 22025 for a
     blob or an escape that is malformed.
@@ -270,7 +271,7 @@ def tokenize(text: str) -> Columns:
         entries = list(map(_ENTRIES.__getitem__, chunks))
     except _Unreadable:
         return _tokenize_carefully(text)
-    entries.append(_END)
+    entries.extend(_ENDS)
     kinds, values, lengths, literals = zip(*entries)
     starts = list(accumulate(map(len, chunks), initial=lead))
     return (
@@ -301,7 +302,7 @@ def _tokenize_carefully(text: str) -> Columns:
             except _Unreadable:
                 raise unreadable(token) from None
         starts.append(token.start)
-    entries.append(_END)
+    entries.extend(_ENDS)
     starts.append(len(text.rstrip()))
     kinds, values, lengths, literals = zip(*entries)
     ends = list(map(add, starts, lengths))

@@ -1,8 +1,8 @@
 """The vectorised half of building leaves: LeafRows from Arrow batches, and joined by Arrow.
 
-Imported only by large merges and loads, because it imports pyarrow and numpy (0.1 s). A leaf's
-columns already have Arrow's layout, so going there and back copies nothing; the two kernels that
-work are `concat_arrays` and `take`.
+pyarrow and numpy are imported when a function here first runs (0.1 s), so only large merges and
+loads pay for them. A leaf's columns already have Arrow's layout, so going there and back copies
+nothing; the two kernels that work are `concat_arrays` and `take`.
 
 Invariants
 1. utf8 travels as binary here: its bytes were validated where they entered, and overflow
@@ -14,16 +14,15 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import DataError
 from engine.storage import leaf_rows, page
 from engine.storage.leaf import BINARY, BOOL, TYPECODES, UTF8, WIDTHS, arrow_type_of
 from engine.storage.leaf_rows import ColumnRows, Layout, LeafRows, Segment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def rows_from_batch(
@@ -50,6 +49,8 @@ def rows_from_batch(
 
 
 def _require_key_sizes(rows: LeafRows, layout: Layout) -> None:
+    import numpy
+
     keys = rows.columns[0]
     if keys.offsets is None:
         return
@@ -62,6 +63,9 @@ def _require_key_sizes(rows: LeafRows, layout: Layout) -> None:
 def _column(
     array: pa.Array, kind: int, layout: Layout, store_value: Callable[[bytes], bytes]
 ) -> ColumnRows:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     wanted = arrow_type_of(kind)
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -81,6 +85,10 @@ def _column(
 def _zeroed(array: pa.Array, kind: int) -> pa.Array:
     """The same array with zero values (or no bytes) in the slots of NULLs, so that equal rows
     make equal pages."""
+    import numpy
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     empty = False if kind == BOOL else "" if kind == UTF8 else b"" if kind == BINARY else 0
     filled = pc.fill_null(array, pa.scalar(empty, array.type))
     validity = pa.py_buffer(numpy.packbits(_valid(array), bitorder="little").tobytes())
@@ -96,6 +104,8 @@ def _valid(array: pa.Array) -> Any:
 
 def _from_arrow(array: pa.Array, kind: int) -> ColumnRows:
     """A column over an Arrow array's own memory."""
+    import numpy
+
     count, start = len(array), array.offset
     nulls = 0
     if array.null_count:
@@ -114,11 +124,16 @@ def _from_arrow(array: pa.Array, kind: int) -> ColumnRows:
 
 
 def _as_bitmap(marks: Any) -> int:
+    import numpy
+
     return int.from_bytes(numpy.packbits(marks, bitorder="little").tobytes(), "little")
 
 
 def splice_vectorised(sources: Sequence[LeafRows], segments: Sequence[Segment]) -> LeafRows:
     """As leaf_rows.splice, by concatenate and take: its cost hardly grows with the segments."""
+    import numpy
+    import pyarrow as pa
+
     bases = numpy.cumsum([0] + [source.count for source in sources])[:-1]
     table = numpy.array(segments, dtype=numpy.int64)
     lengths = table[:, 2] - table[:, 1]
@@ -151,6 +166,8 @@ def splice_vectorised(sources: Sequence[LeafRows], segments: Sequence[Segment]) 
 
 
 def _take_bits(bitmaps: Sequence[int], counts: Sequence[int], rows: Any) -> int:
+    import numpy
+
     if not any(bitmaps):
         return 0
     parts = []
@@ -161,6 +178,8 @@ def _take_bits(bitmaps: Sequence[int], counts: Sequence[int], rows: Any) -> int:
 
 
 def _binary_array(column: ColumnRows, count: int) -> pa.Array:
+    import pyarrow as pa
+
     assert column.offsets is not None
     offsets = pa.py_buffer(column.offsets)
     return pa.Array.from_buffers(pa.binary(), count, [None, offsets, pa.py_buffer(column.data)], 0)

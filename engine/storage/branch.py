@@ -1,13 +1,14 @@
 """Branch pages: which child holds which keys, and what is known about each child.
 
-Behind the page header (page.py, type 3; row count = children, n below), little-endian:
+A page (little-endian; n = row count of the header, the number of children):
 
     offset  size    field
+    0       48      page header    page.py; type 3
     48      8       subtree rows   rows in all leaves below
     56      1       key kind       1 int, 2 bytes
     57      1       zone columns   z below
     58      6       reserved       zero
-    64      8*z     zone columns   column id (4 bytes), kind (1 byte, as in leaf.py), zero (3)
+    64      -       zone columns   8*z: column id (4 bytes), kind (1 byte, as in leaf.py), zero (3)
     …       8*n     page_no        of each child
     …       8*n     checksum       of each child
     …       8*n     rows           in each child's subtree
@@ -40,7 +41,7 @@ from engine.storage.store import Key, TreeSpec
 
 FIXED = struct.Struct("<QBB6x")
 ZONE_COLUMN = struct.Struct("<iB3x")
-BODY_OFFSET = page.HEADER_SIZE + FIXED.size
+BRANCH_PREFIX_SIZE = page.HEADER_SIZE + FIXED.size
 ZONE_SIZE = 24
 ZONE_COLUMNS_MAX = 16
 INT_MIN = -(1 << 63)
@@ -143,13 +144,13 @@ class BranchView:
         self.used = True
         self._before: list[int] | None = None
         self.subtree_rows, kind, zone_count = FIXED.unpack_from(raw, page.HEADER_SIZE)
-        at = BODY_OFFSET + zone_count * ZONE_COLUMN.size
+        at = BRANCH_PREFIX_SIZE + zone_count * ZONE_COLUMN.size
         zones_at = at + 24 * n
         separators_at = zones_at + n * zone_count * ZONE_SIZE
         least = separators_at + (8 * n if kind == 1 else 4 * (n + 1))
         if n < 1 or header.level < 1 or kind not in (1, 2) or least > header.used_size:
             raise self._damage("bad counts")
-        self.zone_columns = tuple(ZONE_COLUMN.iter_unpack(raw[BODY_OFFSET:at]))
+        self.zone_columns = tuple(ZONE_COLUMN.iter_unpack(raw[BRANCH_PREFIX_SIZE:at]))
         self.children: list[int] = raw[at : at + 8 * n].cast("q").tolist()
         self.checksums: list[int] = raw[at + 8 * n : at + 16 * n].cast("Q").tolist()
         self.child_rows: list[int] = raw[at + 16 * n : zones_at].cast("q").tolist()
@@ -228,7 +229,7 @@ class BranchView:
 def encoded_size(children: Sequence[Child], zone_count: int) -> int:
     """Bytes a branch of these children takes, header included."""
     n = len(children)
-    size = BODY_OFFSET + zone_count * ZONE_COLUMN.size + n * (24 + ZONE_SIZE * zone_count)
+    size = BRANCH_PREFIX_SIZE + zone_count * ZONE_COLUMN.size + n * (24 + ZONE_SIZE * zone_count)
     if isinstance(children[0].separator, int):
         return size + 8 * n
     separators: list[Any] = [child.separator for child in children]

@@ -60,7 +60,8 @@ class Tree:
     def point_reader(self, columns: tuple[int, ...] | None = None) -> Callable[[Key], Row | None]:
         """A function key → row (of the wanted positions, in that order) or None.
 
-        Measured on three levels with five columns: see docs/performance.md. Its views come
+        Measured on three levels with five columns: 0.7 µs where the pages are in the processor's
+        cache, 2 µs for keys spread over a million rows. Its views come
         straight from the pool's dict: pages under a live root cannot change, so a view found by
         number is the right one (buffer_pool.py, Invariant 4).
         """
@@ -149,7 +150,8 @@ class Tree:
     ) -> Iterator[tuple[LeafView, int, int]]:
         """(leaf, start, stop) of every leaf with rows in the range; rows [start, stop) of it."""
         root = self.root
-        if root.height == 0 or (lo is not None and hi is not None and not lo < hi):  # type: ignore[operator]
+        is_empty = lo is not None and hi is not None and not lo < hi  # type: ignore[operator]
+        if root.height == 0 or is_empty:
             return iter(())
         return self._walk(root.page_no, root.checksum, root.height, lo, hi, reverse)
 
@@ -256,7 +258,7 @@ def _root_leaf_reader(
     pool: BufferPool, root: TreeRoot, projection: Projection
 ) -> Callable[[Key], Row | None]:
     leaf = pool.leaf(root.page_no, root.checksum)
-    return leaf.finders.get(projection) or leaf.finder(projection)
+    return leaf.finder(projection)
 
 
 def _two_level_reader(
@@ -272,9 +274,8 @@ def _two_level_reader(
         if leaf is None or leaf.level:
             leaf = load(children[index], checksums[index])
         leaf.used = True
-        try:
-            find = leaf.finders[projection]
-        except KeyError:
+        found_for, find = leaf.found
+        if found_for is not projection:
             find = leaf.finder(projection)
         found: Row | None = find(key)
         return found
@@ -305,9 +306,8 @@ def _deep_reader(
         if leaf is None or leaf.level:
             leaf = load_leaf(child, node.checksums[index])
         leaf.used = True
-        try:
-            find = leaf.finders[projection]
-        except KeyError:
+        found_for, find = leaf.found
+        if found_for is not projection:
             find = leaf.finder(projection)
         found: Row | None = find(key)
         return found

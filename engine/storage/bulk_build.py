@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from engine.storage import branch
+from engine.storage.arrow_rows import rows_from_batch, splice_vectorised
 from engine.storage.branch import Child
 from engine.storage.freespace import PageAllocator, PageSink
 from engine.storage.leaf_rows import LeafRows, fitting_end, rows_from_pairs, splice
@@ -56,8 +57,6 @@ def build_tree_from_batches(
 ) -> TreeRoot:
     """A tree of sorted Arrow batches: fields in the order of spec.columns, preceded by the key
     where spec.key_column is None. Types are cast to the spec's. Field names do not matter."""
-    from engine.storage.arrow_rows import rows_from_batch, splice_vectorised
-
     writer = TreeWriter(spec, space, sink)
 
     def chunks() -> Iterator[LeafRows]:
@@ -80,7 +79,8 @@ def _build(
     rest: LeafRows | None = None
     for chunk in chunks:
         first_key = chunk.key(0)
-        assert last_key is None or last_key < first_key, "keys must ascend"  # type: ignore[operator]
+        is_later = last_key is None or last_key < first_key  # type: ignore[operator]
+        assert is_later, "keys must ascend"
         last_key = chunk.key(chunk.count - 1)
         if rest is not None:
             chunk = join([rest, chunk], [(0, 0, rest.count), (1, 0, chunk.count)])

@@ -145,9 +145,8 @@ class _Checker:
         if view.subtree_rows != expected.rows:
             yield self._count(page_no, view.subtree_rows, expected.rows)
         bounds: list[Any] = [expected.lower, *view.searched, expected.upper]
-        inside: list[Any] = [bound for bound in bounds if bound is not None]
-        if any(not a < b for a, b in pairwise(inside)):
-            kind = "order" if any(not a < b for a, b in pairwise(view.searched)) else "bounds"
+        if not _ascend([bound for bound in bounds if bound is not None]):
+            kind = "bounds" if _ascend(view.searched) else "order"
             yield self._finding(kind, page_no, f"branch {page_no}: separators out of order")
             return
         maps = [tuple(view.zone_maps(index)) for index in range(view.row_count)]
@@ -196,7 +195,7 @@ class _Checker:
         except DamageFound as error:
             yield self._finding("column", page_no, error.message)
             return
-        if any(not a < b for a, b in pairwise(keys)):
+        if not _ascend(keys):
             yield self._finding("order", page_no, f"leaf {page_no}: keys do not ascend")
         below = expected.lower is not None and min(keys) < expected.lower
         above = expected.upper is not None and max(keys) >= expected.upper
@@ -282,3 +281,7 @@ class _Checker:
 
     def _finding(self, kind: str, page_no: int, message: str) -> Finding:
         return Finding(kind, self.spec.tree_id, page_no, message)
+
+
+def _ascend(keys: Sequence[Any]) -> bool:
+    return all(a < b for a, b in pairwise(keys))

@@ -36,6 +36,7 @@ import msgspec
 from engine.errors import EngineFailed, Error
 from engine.storage.btree import Tree
 from engine.storage.buffer_pool import FilePageSink
+from engine.storage.bulk_load import Loaded
 from engine.storage.data_file import CLOSED_CLEANLY, DataFile, tree_pages
 from engine.storage.directory import DIRECTORY_PAGES_SPEC, DirectoryEntry, encode_entry
 from engine.storage.freespace import FreeList, PageAllocator
@@ -60,6 +61,7 @@ class CheckpointInput(msgspec.Struct):
     generations: Sequence[Generation]
     reusable_through: int
     closing: bool
+    loaded: Loaded | None = None  # trees that a bulk load built (bulk_load.py)
 
 
 class CheckpointResult(msgspec.Struct):
@@ -75,7 +77,10 @@ def write_checkpoint(data: DataFile, source: CheckpointInput) -> CheckpointResul
     Raises Error before the meta page (nothing changed), EngineFailed from there on.
     """
     checkpoint_no = data.next_checkpoint_no
-    space = data.space.begin(checkpoint_no, source.reusable_through, data.meta.page_size)
+    if source.loaded is not None:
+        space = source.loaded.space
+    else:
+        space = data.space.begin(checkpoint_no, source.reusable_through, data.meta.page_size)
     try:
         entries, directory, free_list = _build(data, source, space)
         file_size = space.page_count * data.meta.page_size
@@ -123,6 +128,8 @@ def _build(
             continue
         old = data.entries.get(tree_id)
         root = EMPTY_ROOT if old is None else old.root
+        if source.loaded is not None:
+            root = source.loaded.roots.get(tree_id, root)
         changes = merged_changes(tree_id, source.generations)
         if changes:
             root = _merge(data, view.spec, root, changes, space, sink)

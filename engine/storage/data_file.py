@@ -184,6 +184,9 @@ class DataFile:
 
     def close(self) -> None:
         self.pool.close()
+        # Explicitly: a mapping has its own descriptor of the same open file, so a page view that
+        # somebody still holds would keep the lock.
+        self.file.unlock()
         self.file.close()
 
 

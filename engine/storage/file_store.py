@@ -42,6 +42,7 @@ from engine.errors import (
 )
 from engine.storage import page
 from engine.storage.buffer_pool import Io
+from engine.storage.bulk_load import Loaded, build_loads
 from engine.storage.checkpoint import (
     CheckpointInput,
     has_changes,
@@ -49,15 +50,25 @@ from engine.storage.checkpoint import (
     write_checkpoint,
 )
 from engine.storage.data_file import DataFile, create_file, require_database
+from engine.storage.leaf_rows import require_columns_fit
 from engine.storage.memtable import Version
 from engine.storage.mvcc import CLOSED_STATE, MvccStore, initial_state
 from engine.storage.overflow import VALUE_SIZE_MAX
-from engine.storage.store import CATALOG_TREE, Capabilities, Key, Row, Writes
+from engine.storage.store import (
+    CATALOG_TREE,
+    TREE_DIRECTORY,
+    Capabilities,
+    Key,
+    Loads,
+    Row,
+    Writes,
+    decode_tree_spec,
+)
 from engine.storage.table_store import NEVER
 from engine.vfs import File, Vfs
 from engine.wal.record import CHUNK_SIZE, COMMIT, Op, encode_commit_records, encode_msgpack
 from engine.wal.recovery import RecoveryReport, replay
-from engine.wal.segment import list_segments
+from engine.wal.segment import SEGMENT_SIZE_DEFAULT, list_segments
 from engine.wal.writer import LogWriter
 
 MEMTABLE_START_BYTES = 128 << 20
@@ -81,6 +92,7 @@ class StoreOptions(msgspec.Struct, frozen=True):
     background: bool = True
     memtable_start_bytes: int = MEMTABLE_START_BYTES
     memtable_limit_bytes: int = MEMTABLE_LIMIT_BYTES
+    segment_size: int = SEGMENT_SIZE_DEFAULT
 
 
 class FileStore(MvccStore):
@@ -181,6 +193,7 @@ class FileStore(MvccStore):
             clock_us=options.clock_us,
             random_bytes=options.random_bytes,
             timer=options.timer,
+            segment_size=options.segment_size,
             policy=self._policy,
             commit_mutex=self.mutex,
             background=options.background,
@@ -342,7 +355,9 @@ class FileStore(MvccStore):
 
     def _require_sizes(self, ops: Sequence[Op]) -> None:
         longest = self.capabilities.max_key_size
-        for _, key, row in ops:
+        for tree_id, key, row in ops:
+            if tree_id == TREE_DIRECTORY and row is not None:
+                require_columns_fit(decode_tree_spec(row), self.data.meta.page_size)
             if isinstance(key, bytes) and len(key) > longest:
                 raise DataError(
                     f"a key of {len(key)} bytes is longer than the {longest} that a page of "
@@ -457,27 +472,81 @@ class FileStore(MvccStore):
         if self._started and not closing:
             log.barrier()  # so that the rotation under the mutex has little to sync
         with self.mutex:
-            sealed = self.seal()
-            ckpt_lsn = log.written_lsn
-            if self._started and not closing:
-                log.rotate()
-                # The meta page vouches for this record: a log that is missing later is noticed.
-                log.append_note("checkpoint", {"ckpt_lsn": ckpt_lsn})
-            state = self.state
-            last_ts = sealed.last_ts
-            return CheckpointInput(
-                last_ts=last_ts,
-                ckpt_lsn=ckpt_lsn,
-                next_object_id=self.next_id,
-                views={
-                    tree_id: view
-                    for tree_id, view in state.trees.items()
-                    if view.created_ts <= last_ts < view.dropped_ts
-                },
-                generations=state.generations[1:],
-                reusable_through=min(self.oldest_pinned_checkpoint(), self._older_checkpoint()),
-                closing=closing,
+            return self._seal(closing)
+
+    def _seal(self, closing: bool) -> CheckpointInput:
+        """What a checkpoint will hold. The caller holds the mutex."""
+        log = self.log
+        sealed = self.seal()
+        ckpt_lsn = log.written_lsn
+        if self._started and not closing:
+            log.rotate()
+            # The meta page vouches for this record: a log that is missing later is noticed.
+            log.append_note("checkpoint", {"ckpt_lsn": ckpt_lsn})
+        state = self.state
+        last_ts = sealed.last_ts
+        return CheckpointInput(
+            last_ts=last_ts,
+            ckpt_lsn=ckpt_lsn,
+            next_object_id=self.next_id,
+            views={
+                tree_id: view
+                for tree_id, view in state.trees.items()
+                if view.created_ts <= last_ts < view.dropped_ts
+            },
+            generations=state.generations[1:],
+            reusable_through=min(self.oldest_pinned_checkpoint(), self._older_checkpoint()),
+            closing=closing,
+        )
+
+    # ── bulk loads ───────────────────────────────────────────────────────────────────────────
+    def commit_loads(
+        self,
+        writes: Writes,
+        loads: Loads,
+        *,
+        durability: str | None = None,
+        validate: Callable[[], None] | None = None,
+    ) -> int:
+        """Commit `writes` with whole new trees (bulk_load.py); returns the commit_ts. Durable on
+        return whatever the policy says. Other commits wait while it is published."""
+        self._prepare_commit()
+        with self._checkpoint_lock:
+            reusable = min(self.oldest_pinned_checkpoint(), self._older_checkpoint())
+            loaded = build_loads(self.data, writes, loads, reusable)
+            self.log.barrier()
+            return run_unsignalled(
+                lambda: self._publish_loads(writes, loaded, validate), to_the_end=True
             )
+
+    def _publish_loads(
+        self, writes: Writes, loaded: Loaded, validate: Callable[[], None] | None
+    ) -> int:
+        with self.mutex:  # to the end: bulk_load.py, Invariant 2
+            if validate is not None:
+                validate()
+            self.require_trees(writes)
+            commit_ts = self.last_ts + 1
+            try:
+                self.install(commit_ts, writes)
+                self.last_ts = commit_ts
+                source = self._seal(False)
+                source.loaded = loaded
+                self.log.barrier()
+                result = write_checkpoint(self.data, source)
+                self._guarded_meta(closed_cleanly=False, ckpt_lsn=source.ckpt_lsn)
+            except Error as error:
+                failure = EngineFailed(f"a bulk load failed half-way: {error.message}")
+                self._fail(failure)
+                raise failure from error
+            trees = self.data.frozen_trees()
+            for tree_id in loaded.roots:  # nobody sees these trees before the next line
+                self.state.trees[tree_id].frozen = trees[tree_id]
+            self.visible_ts = commit_ts
+            self.publish_checkpoint(result.meta.checkpoint_no, source.generations[0], trees)
+        if self.data.older is not None:
+            self.log.retire(self.data.older.ckpt_lsn + 1)
+        return commit_ts
 
     def _older_checkpoint(self) -> int:
         older = self.data.older

@@ -1,13 +1,14 @@
 """Free space: which pages may be written, and when a freed page may be used again.
 
 Free pages are kept as extents (first page_no, count, freed_at): pages that checkpoint `freed_at`
-made unreachable. The list is stored in a chain of free-space pages (header of page.py, type 5):
+made unreachable. The list is stored in a chain of free-space pages:
 
     offset  size  field
+    0       48    page header     page.py; type 5, row count = entries
     48      8     next page_no    0 = the last page of the chain
     56      8     next checksum   of that page
-    64      24*n  entries         first page_no, page count, freed_at (8 bytes each),
-                                  ascending by page_no, not overlapping; n = header row count
+    64      -     entries         first page_no, page count, freed_at (8 bytes each),
+                                  ascending by page_no, not overlapping
 
 Invariants
 1. While checkpoint N is built, an extent may be used only if
@@ -38,7 +39,7 @@ from engine.storage import page
 
 LINK = struct.Struct("<QQ")
 ENTRY = struct.Struct("<QQQ")
-ENTRIES_OFFSET = page.HEADER_SIZE + LINK.size
+LIST_PREFIX_SIZE = page.HEADER_SIZE + LINK.size
 
 
 class Extent(msgspec.Struct, frozen=True, gc=False):
@@ -170,7 +171,7 @@ class PageAllocator:
     def write_list(self, sink: PageSink) -> FreeList:
         """Store the free list; the last allocation of a build. Frees the old chain first."""
         self.free(self._space.list_pages)
-        per_page = (self.page_size - ENTRIES_OFFSET) // ENTRY.size
+        per_page = (self.page_size - LIST_PREFIX_SIZE) // ENTRY.size
         pages: list[int] = []
         # Taking a page for the list can only shorten or split nothing more than one extent, and
         # what is over stays in the list, so this ends after a step or two.
@@ -248,11 +249,11 @@ def decode_free_page(raw: bytes | memoryview, page_no: int) -> tuple[list[Extent
     header = page.decode_header(raw, page_no)
     if header.page_type != page.FREE_SPACE:
         raise DamageFound(f"page {page_no} is not a free-space page", page_no=page_no)
-    if ENTRIES_OFFSET + header.row_count * ENTRY.size > len(raw):
+    if LIST_PREFIX_SIZE + header.row_count * ENTRY.size > len(raw):
         raise DamageFound("free list: more entries than a page holds", page_no=page_no)
     next_page, next_checksum = LINK.unpack_from(raw, page.HEADER_SIZE)
-    end = ENTRIES_OFFSET + header.row_count * ENTRY.size
-    entries = [Extent(*fields) for fields in ENTRY.iter_unpack(raw[ENTRIES_OFFSET:end])]
+    end = LIST_PREFIX_SIZE + header.row_count * ENTRY.size
+    entries = [Extent(*fields) for fields in ENTRY.iter_unpack(raw[LIST_PREFIX_SIZE:end])]
     return entries, next_page, next_checksum
 
 

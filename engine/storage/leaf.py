@@ -1,11 +1,12 @@
 """Leaf pages: the rows of one key range, column by column (PAX) in Arrow's memory layout.
 
-Behind the page header (page.py, type 2; row count = rows), little-endian:
+A page (little-endian):
 
     offset  size  field
+    0       48    page header    page.py; type 2, row count = rows
     48      4     entry count    of the column directory
     52      4     reserved       zero
-    56      32*n  directory      one entry a stored column, the key first
+    56      -     directory      ENTRY_SIZE bytes a stored column, the key first
 
 A directory entry, offsets from the start of the page, regions 8-byte aligned:
 
@@ -67,7 +68,7 @@ WIDTHS = {2: 2, 3: 4, 4: 8, 5: 4, 6: 8}
 COUNT = struct.Struct("<II")
 ENTRY = struct.Struct("<iBBBBIIIIII")
 ENTRY_SIZE = 32
-DIRECTORY_OFFSET = page.HEADER_SIZE + COUNT.size
+LEAF_PREFIX_SIZE = page.HEADER_SIZE + COUNT.size
 KEY_COLUMN_ID = -1
 FLAG_ASCII = 1
 
@@ -151,12 +152,13 @@ class LeafView:
     __slots__ = (
         "_arrays",
         "_columns",
+        "_finders",
         "_key_list",
         "_read_overflow",
         "_strings",
         "checksum",
         "entries",
-        "finders",
+        "found",
         "key_kind",
         "level",
         "page_no",
@@ -182,12 +184,12 @@ class LeafView:
         self.row_count = rows
         self.used = True
         count, zero = COUNT.unpack_from(raw, page.HEADER_SIZE)
-        directory_end = DIRECTORY_OFFSET + count * ENTRY_SIZE
+        directory_end = LEAF_PREFIX_SIZE + count * ENTRY_SIZE
         if zero or count < 1 or rows < 1 or directory_end > header.used_size:
             raise DamageFound(f"leaf {page_no}: bad entry or row count", page_no=page_no)
         self._columns: dict[int, LeafColumn] = {}
         self.entries: dict[int, tuple[int, ...]] = {}
-        for fields in ENTRY.iter_unpack(raw[DIRECTORY_OFFSET:directory_end]):
+        for fields in ENTRY.iter_unpack(raw[LEAF_PREFIX_SIZE:directory_end]):
             self.entries[fields[0]] = fields
         key = self.entries.get(KEY_COLUMN_ID)
         if key is None or len(self.entries) != count or key[1] not in (INT64, BINARY):
@@ -196,7 +198,8 @@ class LeafView:
             raise DamageFound(f"leaf {page_no}: NULL or long keys", page_no=page_no)
         self.key_kind = "int" if key[1] == INT64 else "bytes"
         self._key_list: Sequence[Any] | None = None
-        self.finders: dict[Projection, Callable[[Any], Row | None]] = {}
+        self._finders: dict[Projection, Callable[[Any], Row | None]] = {}
+        self.found: tuple[Projection | None, Callable[[Any], Row | None] | None] = (None, None)
         self._strings: dict[int, str | bytes] = {}
         self._arrays: dict[int, pa.Array] = {}
         self._read_overflow = read_overflow
@@ -232,9 +235,15 @@ class LeafView:
 
     # ── one row ──────────────────────────────────────────────────────────────────────────────
     def finder(self, projection: Projection) -> Callable[[Any], Row | None]:
-        """A function key → row or None over this leaf, made on first use."""
-        made = _build_finder(self, projection)
-        self.finders[projection] = made
+        """A function key → row or None over this leaf, made on first use.
+
+        The last one given stays in `found` with its projection, where point readers look first:
+        a dict lookup costs them more cache lines of a page that is rarely in the cache. The two
+        are one tuple, so that no other thread can see the one without the other."""
+        made = self._finders.get(projection)
+        if made is None:
+            made = self._finders[projection] = _build_finder(self, projection)
+        self.found = (projection, made)
         return made
 
     def value(self, column_id: int, index: int) -> Any:

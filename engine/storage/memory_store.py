@@ -12,11 +12,19 @@ Does not: survive; limit key and value sizes below what FileStore takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from engine.storage.memtable import Generation
 from engine.storage.mvcc import SYSTEM_SPECS, MvccStore, initial_state
-from engine.storage.store import Capabilities, Writes
+from engine.storage.store import (
+    TREE_DIRECTORY,
+    Capabilities,
+    Key,
+    Loads,
+    Row,
+    Writes,
+    decode_tree_spec,
+)
 from engine.storage.table_store import ListTree, TableView
 
 MEMORY_KEY_SIZE_MAX = 2048
@@ -55,6 +63,28 @@ class MemoryStore(MvccStore):
         if interrupt is not None:
             raise interrupt
         return commit_ts
+
+    def commit_loads(
+        self,
+        writes: Writes,
+        loads: Loads,
+        *,
+        durability: str | None = None,
+        validate: Callable[[], None] | None = None,
+    ) -> int:
+        merged: dict[int, Mapping[Key, Row | None]] = dict(writes)
+        for tree_id, batches in loads.items():
+            spec = decode_tree_spec(writes[TREE_DIRECTORY][tree_id] or ())
+            rows: dict[Key, Row | None] = {}
+            for batch in batches:
+                values = [column.to_pylist() for column in batch.columns]
+                if spec.key_column is None:
+                    keys, *values = values
+                else:
+                    keys = values[spec.key_column]
+                rows.update(zip(keys, zip(*values) if values else [()] * len(keys)))
+            merged[tree_id] = rows
+        return self.commit(merged, durability=durability, validate=validate)
 
     def wait_durable(self, commit_ts: int) -> None:
         """Nothing here is durable; nothing to wait for."""

@@ -19,12 +19,13 @@ Invariants
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from engine.storage import branch, overflow
+from engine.storage.arrow_rows import splice_vectorised
 from engine.storage.branch import Child
 from engine.storage.btree import Tree
 from engine.storage.bulk_build import build_tree, build_tree_from_batches
@@ -76,7 +77,17 @@ def merge_tree(
 class _Run:
     """Adjacent leaves being rewritten together: their rows and the new ones, as segments."""
 
-    __slots__ = ("is_changed", "leaf_nos", "lower", "pairs", "row_count", "segments", "sources")
+    __slots__ = (
+        "held_rows",
+        "held_size",
+        "is_changed",
+        "leaf_nos",
+        "lower",
+        "pairs",
+        "row_count",
+        "segments",
+        "sources",
+    )
 
     def __init__(self, lower: Key) -> None:
         self.lower = lower
@@ -84,14 +95,16 @@ class _Run:
         self.segments: list[Segment] = []
         self.pairs: list[tuple[Key, Row]] = []
         self.leaf_nos: list[int] = []
-        self.row_count = 0
+        self.row_count = 0  # after the changes
+        self.held_rows = 0  # of the sources, and their size as leaves
+        self.held_size = 0
         self.is_changed = False
 
 
 class _Merge:
     """One merge. keys: of the changes, for bisect; freed: pages the new root does not reach."""
 
-    __slots__ = ("changes", "freed", "is_vectorised", "keys", "pool", "tree", "writer")
+    __slots__ = ("changes", "freed", "is_vectorised", "keys", "pool", "splice", "tree", "writer")
 
     def __init__(
         self,
@@ -107,6 +120,7 @@ class _Merge:
         self.writer = TreeWriter(tree.spec, space, sink)
         self.freed: list[int] = []
         self.is_vectorised = self._wants_vectors()
+        self.splice = splice_vectorised if self.is_vectorised else splice
 
     def _wants_vectors(self) -> bool:
         if len(self.changes) < VECTORISED_CHANGES_MIN:
@@ -244,11 +258,8 @@ class _Merge:
 
     def _is_underfull(self, run: _Run) -> bool:
         """A quarter of a page, judged by the sources' density; new rows count as average."""
-        size = held = 0
-        for source in run.sources:
-            size += encoded_size(source, self.writer.layout, 0, source.count)
-            held += source.count
-        return size * run.row_count < held * (self.writer.space.page_size >> 2)
+        quarter = self.writer.space.page_size >> 2
+        return run.held_size * run.row_count < run.held_rows * quarter
 
     def _add_leaf(self, run: _Run, entry: Child, start: int, stop: int) -> None:
         """Add a leaf's rows with changes [start, stop) applied."""
@@ -262,6 +273,7 @@ class _Merge:
             keys = keys.tolist()
         count = leaf.row_count
         position = kept = 0
+        pairs_before = len(pairs)
         dropped: list[int] = []
         for key, row in self.changes[start:stop]:
             at = bisect_left(keys, key, position, count)
@@ -286,7 +298,9 @@ class _Merge:
         if position < count:
             segments.append((source, position, count))
             kept += count - position
-        run.row_count = sum([b - a for _, a, b in segments])
+        run.row_count += kept + len(pairs) - pairs_before
+        run.held_rows += count
+        run.held_size += encoded_size(run.sources[-1], self.writer.layout, 0, count)
         if dropped:
             self._free_long_values(leaf, frozenset(dropped))
 
@@ -306,16 +320,9 @@ class _Merge:
                 *sources,
                 rows_from_pairs(run.pairs, writer.layout, writer.store_value),
             ]
-        rows = self._splice()(sources, run.segments)
+        rows = self.splice(sources, run.segments)
         self.freed += run.leaf_nos
         return writer.write_leaves(rows, run.lower, full=is_rightmost)
-
-    def _splice(self) -> Callable[[Sequence[LeafRows], Sequence[Segment]], LeafRows]:
-        if not self.is_vectorised:
-            return splice
-        from engine.storage.arrow_rows import splice_vectorised  # imports pyarrow and numpy
-
-        return splice_vectorised
 
 
 def _pass_on(separator: Key, entries: list[Child], index: int) -> None:

@@ -303,9 +303,11 @@ class MvccStore:
                     return version.commit_ts if version.commit_ts > after else 0
         return 0
 
-    def changed_since(
-        self, tree_id: int, lo: Key | None, hi: Key | None, since: Snapshot
-    ) -> bool:
+    def last_key(self, tree_id: int) -> Key | None:
+        view = self.state.trees.get(tree_id)
+        return None if view is None else view.last_key()
+
+    def changed_since(self, tree_id: int, lo: Key | None, hi: Key | None, since: Snapshot) -> bool:
         """See store.Store. The newest version of a key decides for its generation."""
         after = since.commit_ts
         state = self.state
@@ -328,8 +330,10 @@ class MvccStore:
         if counter is None:
             counter = self._rowids.setdefault(tree_id, _RowidCounter())
         memtree = self.active.get(tree_id)
-        if memtree is None:
-            raise InternalError(f"tree {tree_id} does not exist")
+        if memtree is None:  # made by a transaction that has not committed: its rows are its own
+            with counter.lock:
+                counter.next += 1
+                return counter.next - 1
         with counter.lock:
             if counter.memtree is not memtree:
                 self._restart_rowids(counter, tree_id, memtree)

@@ -7,13 +7,14 @@ The leaf keeps a reference (REFERENCE_SIZE bytes) in the value's place:
     8       8     value size      bytes, at most VALUE_SIZE_MAX
     16      8     checksum        xxh3_64 of the whole value
 
-Each page of the run has the header of page.py (type 4, row count 1) and then:
+Each page of the run:
 
     offset  size  field
+    0       48    page header     page.py; type 4, row count 1
     48      8     first page_no   of the run it belongs to
     56      4     position        0 for the first page of the run
     60      4     reserved        zero
-    64      …     payload         up to the used size
+    64      -     payload         up to the used size
 
 Invariants
 1. The leaf's checksum of the value plays the part of the parent's checksum of a child: a stale
@@ -36,19 +37,19 @@ from engine.storage.freespace import PageAllocator, PageSink
 REFERENCE = struct.Struct("<QQQ")
 REFERENCE_SIZE = 24
 RUN = struct.Struct("<QII")
-PAYLOAD_OFFSET = page.HEADER_SIZE + RUN.size
+RUN_PREFIX_SIZE = page.HEADER_SIZE + RUN.size
 VALUE_SIZE_MAX = 1 << 30
 
 
 def run_page_count(value_size: int, page_size: int) -> int:
     """How many pages a value of so many bytes takes."""
-    return -(-value_size // (page_size - PAYLOAD_OFFSET))
+    return -(-value_size // (page_size - RUN_PREFIX_SIZE))
 
 
 def write_value(value: bytes, tree_id: int, space: PageAllocator, sink: PageSink) -> bytes:
     """Store a value; returns its reference."""
     page_size = space.page_size
-    room = page_size - PAYLOAD_OFFSET
+    room = page_size - RUN_PREFIX_SIZE
     first = space.allocate(run_page_count(len(value), page_size))
     for position, start in enumerate(range(0, len(value), room)):
         body = RUN.pack(first, position, 0) + value[start : start + room]
@@ -87,7 +88,7 @@ def read_value(
         run_first, position, _ = RUN.unpack_from(raw, page.HEADER_SIZE)
         if run_first != first or position != page_no - first:
             raise DamageFound(f"page {page_no} belongs to another value", page_no=page_no)
-        parts.append(raw[PAYLOAD_OFFSET : header.used_size])
+        parts.append(raw[RUN_PREFIX_SIZE : header.used_size])
     value = b"".join(parts)
     if len(value) != size or xxhash.xxh3_64_intdigest(value) != checksum:
         raise DamageFound(f"overflow value at page {first}: checksum mismatch", page_no=first)

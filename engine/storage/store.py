@@ -17,7 +17,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -29,6 +29,9 @@ Key: TypeAlias = int | bytes
 Row: TypeAlias = tuple[Any, ...]
 Writes: TypeAlias = Mapping[int, Mapping[Key, Row | None]]
 """tree_id → key → new row, or None for a delete."""
+Loads: TypeAlias = "Mapping[int, Iterable[pa.RecordBatch]]"
+"""tree_id → Arrow batches: the key first where TreeSpec.key_column is None, then the columns;
+sorted by key, keys unique."""
 
 PHYSICAL_KINDS = ("bool", "int16", "int32", "int64", "float32", "float64", "utf8", "binary")
 
@@ -153,6 +156,11 @@ class Store(Protocol):
         `since`, else 0. Knows every commit back to the oldest open snapshot."""
         ...
 
+    def last_key(self, tree_id: int) -> Key | None:
+        """The greatest key of the tree that a commit, visible or not, wrote or the last checkpoint
+        holds; None when there is none. Cheap, unless many keys arrived since the last call."""
+        ...
+
     def changed_since(self, tree_id: int, lo: Key | None, hi: Key | None, since: Snapshot) -> bool:
         """Whether any commit (visible or not) newer than `since` wrote a key of [lo, hi)."""
         ...
@@ -174,6 +182,18 @@ class Store(Protocol):
         before durability; call `wait_durable(commit_ts)`.
         Raises DiskFull (nothing happened), CommitOutcomeUnknown, EngineFailed, ReadOnly.
         """
+        ...
+
+    def commit_loads(
+        self,
+        writes: Writes,
+        loads: Loads,
+        *,
+        durability: str | None = None,
+        validate: Callable[[], None] | None = None,
+    ) -> int:
+        """Commit `writes` together with all rows of trees that they create: all or nothing.
+        Raises what `commit` and the batches raise; then nothing happened."""
         ...
 
     def wait_durable(self, commit_ts: int) -> None: ...

@@ -10,6 +10,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from engine.storage import branch, overflow, page
 from engine.storage.branch import Child
@@ -87,7 +88,11 @@ class TreeWriter:
         is_int = isinstance(children[0].separator, int)
         each = 24 + branch.ZONE_SIZE * len(self.zones) + (8 if is_int else 4)
         room = self.space.page_size - fixed
-        sizes = [each if is_int else each + len(child.separator) for child in children]  # type: ignore[arg-type]
+        if is_int:
+            sizes = [each] * len(children)
+        else:
+            separators: list[Any] = [child.separator for child in children]
+            sizes = [each + len(separator) for separator in separators]
         total = sum(sizes)
         pages = -(-total // room)
         limit = room if full or pages == 1 else min(room, -(-total // pages) + max(sizes))

@@ -111,9 +111,14 @@ class Publisher:
         schema = self.schema
         schema.changing = True  # Invariant 1; one at a time: lock_schema
         try:
-            commit_ts = self._commit(
-                writes, durability=transaction.durability, validate=transaction.validation()
-            )
+            if transaction.loads is not None:
+                commit_ts = self.store.commit_loads(
+                    writes, transaction.loads, validate=transaction.validation()
+                )
+            else:
+                commit_ts = self._commit(
+                    writes, durability=transaction.durability, validate=transaction.validation()
+                )
             for table_id, mode in transaction.tables.items():
                 if mode == "X":
                     schema.changed[table_id] = commit_ts  # Invariant 3

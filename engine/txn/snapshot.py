@@ -173,6 +173,11 @@ class Reads(Owner):
         replaced = sum(row is not None for row in self.snapshot.get_many(tree_id, keys))
         return self.snapshot.count(tree_id) + added - replaced
 
+    def row_estimate(self, tree_id: int) -> int:
+        """About how many rows, for planning. Not a read: it leaves no trace at any level."""
+        tree = self.trees.get(tree_id)
+        return self.snapshot.count(tree_id) + (0 if tree is None else len(tree.own))
+
     def tree_spec(self, tree_id: int) -> TreeSpec:
         """What the tree stores, also when this transaction made it. Raises KeyError."""
         row = self.get(TREE_DIRECTORY, tree_id)
@@ -192,10 +197,10 @@ def _merge(
     columns: tuple[int, ...] | None,
 ) -> Iterator[tuple[Key, Row]]:
     """Own rows over base rows, in key order; both are fixed for the statement (Invariant 1)."""
-    own_key = next(keys, None)
+    own_key: Any = next(keys, None)
     for entry in base:
         key: Any = entry[0]
-        while own_key is not None and (own_key > key if reverse else own_key < key):  # type: ignore[operator]
+        while own_key is not None and (own_key > key if reverse else own_key < key):
             row = tree.visible(own_key)
             if row is not None and row is not UNWRITTEN:
                 yield own_key, _project(row, columns)

@@ -24,7 +24,7 @@ rollback. Not thread-safe, except for `cancel`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InterfaceError
@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 
 class Transaction(Writes):
     """Made by TransactionManager.begin. status: 'active', 'failed', 'committed', 'rolled back'.
-    durability: the policy of this commit, None for the database's."""
+    durability: the policy of this commit, None for the database's. loads: rows of tables that
+    this transaction creates, built by the commit (engine.storage.bulk_load), or None."""
 
-    __slots__ = ("durability", "status")
+    __slots__ = ("durability", "loads", "status")
 
     def __init__(
         self, manager: TransactionManager, txn_id: int, level: IsolationLevel, read_only: bool
@@ -49,6 +50,7 @@ class Transaction(Writes):
         Writes.__init__(self, manager, txn_id, level, read_only)
         self.status = "active"
         self.durability: str | None = None
+        self.loads: Mapping[int, Iterable[Any]] | None = None
 
     # ── statements ───────────────────────────────────────────────────────────────────────────
     def begin_statement(self) -> None:

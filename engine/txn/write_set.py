@@ -134,27 +134,22 @@ class Writes(Reads):
         for key in [key for key in rows if take(key, self) is not self]:
             self.manager.lock_manager.wait_row(self, tree_id, key, self.lock_timeout_s)
         if not tree.created:
-            newest = tree.newest
-            for key in rows:
-                if newest(key) is not None:
-                    raise key_exists(tree_id, key)
-            if self.level.conflict_aborts and self.manager.store.visible_ts != (
-                self.snapshot.commit_ts
-            ):
-                for key in rows:
-                    self._require_unseen(tree, key)
-        undo = dict.fromkeys(rows, UNWRITTEN)
-        undo.update(tree.undo)
-        tree.undo = undo
+            self._require_absent(tree, rows)
+        # Measured: keys that `own` lacks `undo` lacks too, so both grow in place.
+        tree.undo.update(dict.fromkeys(rows, UNWRITTEN))
         own.update(rows)
 
-    def put(self, tree_id: int, key: Key, row: Row) -> None:
+    def put(self, tree_id: int, key: Key, row: Row | None) -> None:
         """Set the row of a key: locks it like lock_for_update unless it is locked already."""
-        self._set(tree_id, key, row)
+        tree = self.trees.get(tree_id) or self.write_tree(tree_id)
+        if tree.locks.get(key) is not self:
+            self.lock_for_update(tree_id, key)
+        tree.undo.setdefault(key, tree.own.get(key, UNWRITTEN))
+        tree.own[key] = row
 
     def delete(self, tree_id: int, key: Key) -> None:
         """Remove the row of a key: locks it like lock_for_update unless it is locked already."""
-        self._set(tree_id, key, None)
+        self.put(tree_id, key, None)
 
     def write_covered(self, tree_id: int, key: Key, row: Row | None) -> None:
         """Set or (None) remove an entry whose row the caller has locked: no lock of its own."""
@@ -166,11 +161,10 @@ class Writes(Reads):
         """`write_covered` of each entry, in one go."""
         tree = self.trees.get(tree_id) or self.write_tree(tree_id)
         own = tree.own
-        undo = dict.fromkeys(rows, UNWRITTEN)
-        if own and not own.keys().isdisjoint(rows):
-            undo = {key: own.get(key, UNWRITTEN) for key in rows}
-        undo.update(tree.undo)
-        tree.undo = undo
+        if own.keys().isdisjoint(rows):
+            tree.undo.update(dict.fromkeys(rows, UNWRITTEN))
+        else:
+            tree.undo = {key: own.get(key, UNWRITTEN) for key in rows} | tree.undo
         own.update(rows)
 
     def insert_unique(
@@ -241,13 +235,6 @@ class Writes(Reads):
         self.trees[tree_id] = tree
         return tree
 
-    def _set(self, tree_id: int, key: Key, row: Row | None) -> None:
-        tree = self.trees.get(tree_id) or self.write_tree(tree_id)
-        if tree.locks.get(key) is not self:
-            self.lock_for_update(tree_id, key)
-        tree.undo.setdefault(key, tree.own.get(key, UNWRITTEN))
-        tree.own[key] = row
-
     def _lock(self, tree: TreeState, key: Key) -> None:
         tree.held.append(key)  # Invariant 2
         if tree.locks.setdefault(key, self) is not self:
@@ -267,6 +254,20 @@ class Writes(Reads):
                 "snapshot",
                 hint="run the transaction again",
             )
+
+    def _require_absent(self, tree: TreeState, rows: Mapping[Key, Row]) -> None:
+        """No committed row has one of these keys, which are locked."""
+        store = self.manager.store
+        last: Any = store.last_key(tree.tree_id)
+        keys: Any = rows
+        if last is not None and min(keys) <= last:
+            newest = tree.newest
+            for key in rows:
+                if newest(key) is not None:
+                    raise key_exists(tree.tree_id, key)
+        if self.level.conflict_aborts and store.visible_ts != self.snapshot.commit_ts:
+            for key in rows:
+                self._require_unseen(tree, key)
 
     def _newest_snapshot(self) -> Any:
         """A snapshot of the newest visible state: ours if it still is, else a shared one."""

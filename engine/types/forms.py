@@ -297,9 +297,9 @@ def _plain_base(value: Any, base: type) -> Any:
 def parameter_converter(sql_type: SqlType) -> Conversion:
     """Python value → runtime value of a parameter that wants `sql_type` (None stays None).
 
-    UNKNOWN takes the value's own runtime form. Raises DataError 42804 (`TypeMismatch`) when the
-    value's own type does not go there by itself: the caller may bind again with the value's type
-    (`bind(param_types=…)`).
+    UNKNOWN takes values whose runtime form is their Python form. Raises DataError 42804
+    (`TypeMismatch`) when the value's own type does not go there by itself (UNDECIDED: any value but
+    None): the caller binds again with the values' types (`bind(param_types=…)`).
     """
     kind = sql_type.kind
     if kind in INTEGER_KINDS:
@@ -311,8 +311,8 @@ def parameter_converter(sql_type: SqlType) -> Conversion:
             return _convert_parameter(value, sql_type)
 
         return to_integer
-    if kind == "unknown":
-        return lambda value: from_python(value)[1]
+    if kind in ("unknown", "undecided"):
+        return _own_form if kind == "unknown" else _undecided
     exact = {"double": float, "boolean": bool, "bytea": bytes}.get(kind)
     if exact is not None:
 
@@ -335,6 +335,19 @@ class TypeMismatch(DataError):
     """42804: a parameter's value has a type that the place it goes to does not take."""
 
     sqlstate = "42804"
+
+
+def _own_form(value: Any) -> Any:
+    own, runtime = from_python(value)
+    if own.kind in _TO_PYTHON:
+        raise _mismatch(own, UNKNOWN)  # a date must not come back as a number
+    return runtime
+
+
+def _undecided(value: Any) -> Any:
+    if value is None:
+        return None
+    raise _mismatch(from_python(value)[0], UNKNOWN)
 
 
 # (class of the value's own type, target kind) pairs that parameters convert between by themselves
@@ -366,9 +379,9 @@ def _convert_parameter(value: Any, target: SqlType) -> Any:
 
 
 def _is_whole(value: Any) -> bool:
-    return bool(
-        value - value == 0 and value == int(value)
-    )  # NaN and infinities fail the first test
+    if value - value != 0:
+        return False  # NaN or infinite
+    return bool(value == int(value))
 
 
 def _mismatch(own: SqlType, target: SqlType) -> TypeMismatch:

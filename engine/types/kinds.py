@@ -45,6 +45,8 @@ INTERVAL = SqlType("interval")
 UUID = SqlType("uuid")
 JSON = SqlType("json")
 UNKNOWN = SqlType("unknown")
+UNDECIDED = SqlType("undecided")
+"""Of a parameter whose meaning depends on its value's type (`? + ?`); see parameter_converter."""
 
 KINDS = (
     "boolean",

@@ -232,7 +232,7 @@ def square_root(value: Decimal) -> Decimal:
         raise DataError("cannot take square root of a negative number", sqlstate="2201F")
     if not value.is_finite():
         return value
-    weight = (value.adjusted() // _GROUP + 1) * _GROUP // 2 if value else 0
+    weight = (value.adjusted() // _GROUP + 1) * _GROUP // 2 - 1 if value else 0
     scale = min(max(_MIN_SIGNIFICANT - weight, scale_of(value), 0), MAX_SCALE)
     return round_numeric(working_context(max(weight, 0) + scale + 8).sqrt(value), scale)
 

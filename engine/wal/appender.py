@@ -227,7 +227,7 @@ class LogAppender:
         return self.written_lsn + 1
 
     def _ask_spare(self) -> None:
-        """Called once when a segment is half full."""
+        """Called once when a segment has grown to its full size: time to prepare the next."""
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────
     def _written_size(self) -> int:
@@ -276,7 +276,7 @@ class LogAppender:
                 pass  # go on in this one as long as it can grow
         if self._offset + size > self._allocated - self._reserve_size:
             self._grow(self._offset + size)
-        if not self._spare_asked and self._offset > self._segment_size // 2:
+        if not self._spare_asked and self._allocated >= self._segment_size:
             self._spare_asked = True
             self._ask_spare()
 

@@ -27,7 +27,7 @@ from engine.errors import EngineFailed
 from engine.vfs import Vfs, directory_of
 from engine.wal.appender import LogAppender
 from engine.wal.housekeeping import Housekeeper
-from engine.wal.segment import SEGMENT_SIZE_DEFAULT, SealedSegment
+from engine.wal.segment import SEGMENT_SIZE_DEFAULT, SealedSegment, remove_leftovers
 
 IDLE_VOUCH_S = 0.5
 
@@ -220,6 +220,7 @@ class LogWriter(LogAppender):
         self._file = None
         for path in paths:
             self._vfs.remove(path)
+        remove_leftovers(self._vfs, self._base_path)
         if paths:
             self._vfs.sync_dir(directory_of(self._base_path))
 

@@ -7,19 +7,19 @@ A `Sink` is where bytes go: standard output or a file. It keeps at most one chun
 
 from __future__ import annotations
 
-import difflib
 import sys
 from typing import BinaryIO, TextIO
 
 from engine.errors import Error
 from mantis_cli.exits import CannotRead, Failed
 from mantis_cli.output.delimited import write_csv, write_tsv
+from mantis_cli.output.formats import LAYOUTS
 from mantis_cli.output.json_text import write_json, write_jsonl
 from mantis_cli.output.layout import Columns, Counter, Options, Rows, Writer
 from mantis_cli.output.stream import speaks_unicode, terminal_width, wants_color
 from mantis_cli.output.table import write_markdown, write_table, write_vertical
 
-FORMATS: dict[str, Writer] = {
+WRITERS: dict[str, Writer] = {
     "table": write_table,
     "csv": write_csv,
     "tsv": write_tsv,
@@ -28,8 +28,6 @@ FORMATS: dict[str, Writer] = {
     "markdown": write_markdown,
     "vertical": write_vertical,
 }
-LAYOUTS = frozenset({"table", "markdown", "vertical"})  # for people: capped on a terminal
-TERMINAL_ROWS = 1000
 
 
 class Sink:
@@ -88,13 +86,6 @@ def terminal_options(sink: Sink, **changes: object) -> Options:
     return Options(**{**base, **changes})  # type: ignore[arg-type]
 
 
-def suggest_format(name: str) -> str:
-    """The message for an unknown format."""
-    close = difflib.get_close_matches(name, FORMATS, n=1)
-    guess = f' (did you mean "{close[0]}"?)' if close else ""
-    return f"no such format: {name}{guess}; there are {', '.join(FORMATS)}"
-
-
 def write_rows(
     columns: Columns,
     rows: Rows,
@@ -112,7 +103,7 @@ def write_rows(
     counter = Counter(rows, max_rows)
     machine = format_name not in LAYOUTS
     try:
-        for chunk in FORMATS[format_name](columns, counter, options):
+        for chunk in WRITERS[format_name](columns, counter, options):
             sink.write(chunk, machine)
     except Error:
         sink.flush()

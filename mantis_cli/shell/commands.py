@@ -24,10 +24,11 @@ from mantis_cli.catalog_view import (
     index_rows,
     table_rows,
 )
+from mantis_cli.checking import FINDING_COLUMNS, check_open, finding_row
 from mantis_cli.exits import Failed
 from mantis_cli.output.errors import Source
+from mantis_cli.output.formats import FORMATS, suggest_format
 from mantis_cli.output.stream import note
-from mantis_cli.output.writers import FORMATS, suggest_format
 from mantis_cli.schema_text import schema_statements
 from mantis_cli.script import Statement
 
@@ -156,7 +157,11 @@ def stats(shell: Shell, _words: list[str]) -> None:
 
 
 def check(shell: Shell, _words: list[str]) -> None:
-    shell.run_nested("check", [shell.path])
+    # Another handle of this process would hang on our own lock, so look through this one.
+    _execute(shell, "checkpoint", ".check")
+    findings = list(check_open(shell.database))
+    shell.show(list(FINDING_COLUMNS), [finding_row(finding) for finding in findings])
+    note(f"{len(findings)} problem{'s'[: len(findings) != 1]} found")
 
 
 def edit(shell: Shell, words: list[str]) -> None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import click
 import msgspec
@@ -200,7 +201,7 @@ class Shell:
         """Change settings of the output (fields of OutputChoice)."""
         self.choice = msgspec.structs.replace(self.choice, **changes)
 
-    def show(self, columns: list[tuple[str, str]], rows: list[tuple[object, ...]]) -> None:
+    def show(self, columns: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows of our own in the current format. columns: (name, kind)."""
         write_listing(columns, rows, self.format_name, self.target(), self.choice)
         self._end_once()

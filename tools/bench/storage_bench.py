@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def measure_page_size(bench: Bench) -> Iterator[tuple[str, float, str]]:
     changes: list[tuple[Key, Row | None]] = [(k, (k, "x", 1, 1.0, "")) for k in sorted(set(keys))]
     small = changes[:: len(changes) // 1000]
     for name, part in (("merge 1 row", changes[:1]), ("merge 1,000 rows", small)):
-        yield name, bench.median_s(lambda part=part: _merge(bench, tree, part)) * 1e3, "ms"  # type: ignore[misc]
+        yield name, bench.median_s(partial(_merge, bench, tree, part)) * 1e3, "ms"
 
 
 def measure_writes(bench: Bench, tree: Tree) -> Iterator[tuple[str, float, str]]:
@@ -158,7 +159,7 @@ def measure_writes(bench: Bench, tree: Tree) -> Iterator[tuple[str, float, str]]
     for size in (1, 1000, 100_000):
         keys = sorted({bench.rng.randrange(2 * count) for _ in range(size)})
         changes: list[tuple[Key, Row | None]] = [(k, (k, "new", 1, 2.0, "z")) for k in keys]
-        elapsed = bench.median_s(lambda changes=changes: _merge(bench, tree, changes))  # type: ignore[misc]
+        elapsed = bench.median_s(partial(_merge, bench, tree, changes))
         yield f"merge {size:,} random changes", elapsed * 1e3, "ms"
     batches = list(tree.scan_batches())
 

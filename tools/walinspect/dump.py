@@ -16,8 +16,9 @@ import msgspec
 from engine.types.dates import format_timestamp
 from engine.wal.reader import LogEnd, LogScan
 from engine.wal.record import COMMIT, FLAG_CHUNKED, NOTE, Op, Record, decode_commit, decode_note
+from tools.tree_names import TreeNames
 from tools.walinspect.filters import LogFilter, key_text, row_kind
-from tools.walinspect.source import LogSource, TreeNames, learning
+from tools.walinspect.source import LogSource, learning
 
 
 class RecordEntry(msgspec.Struct, frozen=True):
@@ -140,7 +141,8 @@ def row_entry(
 
 def time_text(wall_us: int) -> str:
     """Unix microseconds as 2026-03-01T10:00:00.000000Z."""
-    return format_timestamp(wall_us).replace(" ", "T", 1) + "Z"
+    seconds, rest = divmod(wall_us, 1_000_000)
+    return f"{format_timestamp(seconds * 1_000_000).replace(' ', 'T', 1)}.{rest:06}Z"
 
 
 def record_line(entry: RecordEntry) -> str:

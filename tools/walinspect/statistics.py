@@ -93,10 +93,13 @@ def collect(source: LogSource) -> LogStatistics:
         _count_kind(found, record)
         _count_rows(found, source, ops, seen)
     found.end = scan.end
-    found.trees = {
-        source.names.name(tree.tree_id): tree
-        for tree in sorted(found.trees.values(), key=lambda tree: (-tree.size, tree.tree_id))
-    }
+    by_size = sorted(found.trees.values(), key=lambda tree: (-tree.size, tree.tree_id))
+    found.trees = {}
+    for tree in by_size:
+        name = source.names.name(tree.tree_id)
+        if name in found.trees:  # a table dropped and made again
+            name += f" (tree {tree.tree_id})"
+        found.trees[name] = tree
     return found
 
 

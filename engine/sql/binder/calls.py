@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.errors import NotSupportedError, ProgrammingError
 from engine.sql import ast
-from engine.sql.binder.coercion import coerce, settle, unify
+from engine.sql.binder.coercion import as_boolean, coerce, settle, unified_type, unify
 from engine.sql.binder.dispatch import bind_condition, bind_expression, binds
 from engine.sql.binder.operators import compare
 from engine.sql.binder.resolve import choose_overload, parameter_types
@@ -51,6 +51,7 @@ from engine.types import (
 )
 
 _BAKED_FIRST = frozenset(("extract", "date_part", "date_trunc"))
+_TAKES_ANY_AS_TEXT = frozenset(("concat", "concat_ws", "group_concat"))
 _PLAIN = (Column, Const, Param, GroupKey, AggregateRef)
 
 
@@ -87,6 +88,8 @@ def _bind_scalar(
 ) -> BoundExpr:
     with binding.baking(node.name in _BAKED_FIRST):
         args = [bind_expression(binding, scope, arg) for arg in node.args]
+    if node.name in _TAKES_ANY_AS_TEXT:
+        args = [coerce(binding, arg, TEXT, "assignment") for arg in args]
     chosen = _overload(node, overloads, args)
     assert isinstance(chosen, ScalarFunction)
     wanted = parameter_types(chosen, len(args))
@@ -162,7 +165,7 @@ def _bind_aggregate(
         args, filter_, order_by = _bind_aggregate_parts(binding, scope, node)
     finally:
         scope.in_aggregate = False
-    if node.name == "group_concat":  # SQLite's: any value, as text
+    if node.name in _TAKES_ANY_AS_TEXT:
         args = [coerce(binding, arg, TEXT, "assignment") for arg in args]
     chosen = _overload(node, overloads, args)
     assert isinstance(chosen, AggregateFunction)
@@ -248,11 +251,20 @@ def _require_count(node: ast.FunctionCall, low: int, high: int | None = None) ->
 
 def _bind_coalesce(binding: Binding, node: ast.FunctionCall, args: list[Expr]) -> BoundExpr:
     _require_count(node, 1)
-    values, target = unify(binding, args, "COALESCE")
+    target = unified_type(args, "COALESCE")
+    values = [coerce(binding, arg, target) for arg in _reachable(args)]
     if all(_is_plain(value) for value in values[:-1]):
         whens = tuple((IsNull(value, True, BOOLEAN, node.span), value) for value in values[:-1])
         return Case(whens, values[-1], target, node.span) if whens else values[0]
     return Call(_form("coalesce", target), tuple(values), target, node.span)
+
+
+def _reachable(args: list[Expr]) -> list[Expr]:
+    """COALESCE's arguments up to the first literal: it is never NULL."""
+    for i, arg in enumerate(args):
+        if isinstance(arg, Pending) and arg.kind not in ("null", "param"):
+            return args[: i + 1]
+    return args
 
 
 def _bind_nullif(binding: Binding, node: ast.FunctionCall, args: list[Expr]) -> BoundExpr:
@@ -275,6 +287,20 @@ def _bind_extreme(binding: Binding, node: ast.FunctionCall, args: list[Expr]) ->
     _require_count(node, 1)
     values, target = unify(binding, args, node.name.upper())
     return Call(_form(node.name, target), tuple(values), target, node.span)
+
+
+def _bind_iif(binding: Binding, node: ast.FunctionCall, args: list[Expr]) -> BoundExpr:
+    """iif(condition, a, b) is CASE WHEN condition THEN a ELSE b END."""
+    _require_count(node, 3, 3)
+    condition = as_boolean(binding, args[0], node.name)
+    (first, second), target = unify(binding, args[1:], node.name)
+    return Case(((condition, first),), second, target, node.span)
+
+
+def _bind_type_name(binding: Binding, node: ast.FunctionCall, args: list[Expr]) -> BoundExpr:
+    """pg_typeof(x): known while binding; x is not evaluated."""
+    _require_count(node, 1, 1)
+    return Const(type_text(settle(binding, args[0]).type), TEXT, node.span)
 
 
 def _is_plain(expr: BoundExpr) -> bool:
@@ -301,4 +327,8 @@ _SPECIAL: dict[str, Callable[[Binding, ast.FunctionCall, list[Expr]], BoundExpr]
     "nullif": _bind_nullif,
     "greatest": _bind_extreme,
     "least": _bind_extreme,
+    "iif": _bind_iif,
+    "if": _bind_iif,
+    "pg_typeof": _bind_type_name,
+    "typeof": _bind_type_name,
 }

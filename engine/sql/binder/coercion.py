@@ -57,14 +57,15 @@ def settle_as(
         return Const(None, target, expr.span)
     if not can_cast(expr.type, target, context):
         raise mismatch(expr.type, target, expr.span)
+    value = _convert(literal_converter(kind, target), expr.value, expr.span)
     if expr.slot >= 0 and binding.literals == "params":
+        # A text that does not read as the type is an error here, with its place.
+        _convert(literal_converter(kind, target), expr.value, expr.span)
         binding.slots.append((expr.slot, target))
         return Param(binding.caller_count + len(binding.slots) - 1, target, expr.span)
     if expr.slot >= 0 and binding.literals == "baked":
         binding.baked.append(expr.slot)
-    return Const(
-        _convert(literal_converter(kind, target), expr.value, expr.span), target, expr.span
-    )
+    return Const(value, target, expr.span)
 
 
 def _settle_parameter(binding: Binding, expr: Pending, target: SqlType) -> BoundExpr:
@@ -164,13 +165,17 @@ def as_boolean(binding: Binding, expr: Expr, where: str) -> BoundExpr:
 
 
 def unify(binding: Binding, exprs: list[Expr], what: str) -> tuple[list[BoundExpr], SqlType]:
-    """All expressions as one common type (text when nothing says otherwise). 42804."""
+    """All expressions as one common type. 42804."""
+    target = unified_type(exprs, what)
+    return [coerce(binding, expr, target) for expr in exprs], target
+
+
+def unified_type(exprs: list[Expr], what: str) -> SqlType:
+    """The type all expressions go to; text when nothing says otherwise. 42804."""
     target = common_type([expr.type for expr in exprs])
     if target is None:
         raise _no_common_type(exprs, what)
-    if target.kind == "unknown":
-        target = TEXT
-    return [coerce(binding, expr, target) for expr in exprs], target
+    return TEXT if target.kind == "unknown" else target
 
 
 def _no_common_type(exprs: list[Expr], what: str) -> Error:

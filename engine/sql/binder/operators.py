@@ -202,8 +202,8 @@ def _bind_unary(binding: Binding, scope: Scope, node: ast.Unary) -> Expr:
     value = bind_expression(binding, scope, node.operand)
     if value.type.kind == "unknown":
         value = _type_unary_operand(binding, value)
-    if op == "+" and value.type.kind in NUMBER_KINDS:
-        return value
+    if op == "+":
+        return value  # of any type; PostgreSQL has it for numbers only
     function = choose_overload(scalar_overloads(op), [value.type])
     if not isinstance(function, ScalarFunction):
         message = f"operator does not exist: {op} {type_text(value.type)}"
@@ -211,6 +211,10 @@ def _bind_unary(binding: Binding, scope: Scope, node: ast.Unary) -> Expr:
     if isinstance(value, Pending) and op == "-" and binding.literals != "params":
         negated = _negated_literal(value, node.span)
         if negated is not None:
+            # Its slot holds the number without the sign: baked here, so that no later settling
+            # makes a parameter of it.
+            if value.slot >= 0 and binding.literals == "baked":
+                binding.baked.append(value.slot)
             return negated
     argument = coerce(binding, value, function.arg_types[0])
     return Call(function, (argument,), function.return_type, node.span)
@@ -235,7 +239,7 @@ def _negated_literal(value: Pending, span: Span) -> Pending | None:
     kind = value.type
     if value.kind == "integer":
         kind = literal_type("integer", text)
-    return Pending(value.kind, text, value.slot, -1, kind, span)
+    return Pending(value.kind, text, -1, -1, kind, span)
 
 
 def literal_type(kind: str, text: str) -> SqlType:
@@ -279,8 +283,12 @@ def _bind_between(binding: Binding, scope: Scope, node: ast.Between) -> BoundExp
     low = bind_expression(binding, scope, node.low)
     high = bind_expression(binding, scope, node.high)
     if isinstance(operand, Pending):
-        target = comparison_type(operand, low) or comparison_type(operand, high)
-        operand = coerce(binding, operand, target) if target else settle(binding, operand)
+        target = common_type([operand.type, low.type, high.type])
+        if target is None or target.kind == "unknown":
+            operand = settle(binding, operand)
+        else:
+            target = comparison_type(_typed(target), _typed(target)) or target
+            operand = coerce(binding, operand, target)
     first = compare(binding, ">=", operand, low, node.span)
     second = compare(binding, "<=", operand, high, node.span)
     both = And((first, second), BOOLEAN, node.span)
@@ -291,6 +299,9 @@ def _bind_between(binding: Binding, scope: Scope, node: ast.Between) -> BoundExp
 def _bind_in_list(binding: Binding, scope: Scope, node: ast.InList) -> BoundExpr:
     operand = bind_expression(binding, scope, node.operand)
     items: list[Expr] = [bind_expression(binding, scope, item) for item in node.items]
+    if not items:
+        # SQLite's empty list: nothing is in it, not even NULL.
+        return Const(node.negated, BOOLEAN, node.span)
     target = common_type([operand.type, *[item.type for item in items]])
     if target is None:
         bad = next(i for i in items if common_type([operand.type, i.type]) is None)

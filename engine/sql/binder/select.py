@@ -85,7 +85,7 @@ def _primary_keys(relation: Relation) -> dict[int, tuple[int, ...]]:
 def _origins(scope: Scope, exprs: list[Expr]) -> list[tuple[str, str]]:
     tables = {relation.relation: relation.table_name for relation in scope.relations}
     return [
-        (tables.get(expr.relation, ""), expr.name) if expr.__class__ is Column else ("", "")  # type: ignore[union-attr]
+        (tables.get(expr.relation, ""), expr.name) if isinstance(expr, Column) else ("", "")
         for expr in exprs
     ]
 

@@ -21,7 +21,7 @@ from engine.errors import Error, ProgrammingError
 from engine.sql import ast
 from engine.sql.ast import Span
 from engine.sql.bound import Bound, BoundExpr, ParamSpec
-from engine.types import UNKNOWN, SqlType
+from engine.types import UNDECIDED, UNKNOWN, SqlType
 
 if TYPE_CHECKING:
     from engine.sql.binder.drafts import QueryDraft
@@ -100,13 +100,13 @@ class Binding:
         return number
 
     def param_specs(self) -> tuple[ParamSpec, ...]:
-        """Invariant: positions without a gap; a parameter that nothing typed is UNKNOWN."""
+        """Positions without a gap. UNKNOWN: nothing typed it; UNDECIDED: its type was a guess."""
         count = max(self.caller_names, default=-1) + 1
         return tuple(
             ParamSpec(
                 i,
                 self.caller_names.get(i),
-                UNKNOWN if i in self.weak else self.caller_types.get(i, UNKNOWN),
+                UNDECIDED if i in self.weak else self.caller_types.get(i, UNKNOWN),
             )
             for i in range(count)
         )

@@ -115,6 +115,19 @@ class TableWriter:
         except UniqueViolation as error:
             raise self.named(error) from None
 
+    def insert_pairs(self, transaction: Any, pairs: list[tuple[Key, Row]]) -> None:
+        """Add (key, row)s; equal keys among them are a violation."""
+        rows = dict(pairs)
+        if len(rows) < len(pairs):
+            seen: set[Key] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    error = UniqueViolation("duplicate key")
+                    error.tree_id, error.key = self.table.table_id, key
+                    raise self.named(error)
+                seen.add(key)
+        self.insert_many(transaction, rows)
+
     def _insert_unique(self, transaction: Any, index: IndexEntries, rows: dict[Key, Row]) -> None:
         for key, row in rows.items():
             unique = index.unique_range(row)
@@ -212,8 +225,26 @@ def row_function(
 ) -> RowFunction:
     """A function (context, `argument`) -> the new row in runtime form, from the source of each
     column's value. Raises NotNullViolation and CheckViolation."""
+    lines, whole = row_lines(compiler, table, relation, emitter, values, checks)
+    head = [f"def run(x, {argument}):", "    p = x.params", "    o = x.outer"]
+    text = [*head, *["    " + line for line in (*emitter.hoisted, *lines)], f"    return {whole}"]
+    function: RowFunction = compile_function("\n".join(text) + "\n", emitter.environment)
+    return function
+
+
+def row_lines(
+    compiler: PlanCompiler,
+    table: Table,
+    relation: int,
+    emitter: Emitter,
+    values: list[str],
+    checks: tuple[tuple[str, Expr], ...],
+) -> tuple[list[str], str]:
+    """(lines that set c0, c1, … and refuse bad rows, source of the whole row)."""
     names = [f"c{i}" for i in range(len(values))]
-    lines = [f"{name} = {value}" for name, value in zip(names, values, strict=True)]
+    lines = [
+        f"{name} = {value}" for name, value in zip(names, values, strict=True) if name != value
+    ]
     whole = "(" + "".join([f"{name}, " for name in names]) + ")"
 
     def refuse_null(position: int, row: tuple[Any, ...]) -> None:
@@ -234,10 +265,10 @@ def row_function(
             detail=_failing_row(table, row),
         )
 
-    null = emitter.constant(refuse_null)
     sure = set()
     for position, column in enumerate(table.columns):
         if column.not_null or position in table.primary_key:
+            null = emitter.constant(refuse_null)
             lines.append(f"if c{position} is None: {null}({position}, {whole})")
             sure.add((relation, position))
     scope = Scope(
@@ -249,10 +280,7 @@ def row_function(
         lines.append(
             f"if {emitter.is_false(check, scope)}: {refuse}({emitter.constant(name)}, {whole})"
         )
-    head = [f"def run(x, {argument}):", "    p = x.params", "    o = x.outer"]
-    text = [*head, *["    " + line for line in (*emitter.hoisted, *lines)], f"    return {whole}"]
-    function: RowFunction = compile_function("\n".join(text) + "\n", emitter.environment)
-    return function
+    return lines, whole
 
 
 def returning_function(
@@ -326,16 +354,8 @@ def insert_batch(writer: TableWriter, transaction: Any, batch: list[tuple[Any, .
         row = writer.stored(batch[0])
         writer.insert(transaction, writer.key_of(row, transaction), row)
         return
-    keyed: dict[Key, Row] = {}
-    for runtime_row in batch:
-        row = writer.stored(runtime_row)
-        key = writer.key_of(row, transaction)
-        if key in keyed:
-            error = UniqueViolation("duplicate key")
-            error.tree_id, error.key = writer.table.table_id, key
-            raise writer.named(error)
-        keyed[key] = row
-    writer.insert_many(transaction, keyed)
+    rows = [writer.stored(row) for row in batch]
+    writer.insert_pairs(transaction, [(writer.key_of(row, transaction), row) for row in rows])
 
 
 def _insert_or_skip(

@@ -11,6 +11,26 @@ from typing import Any
 
 Key = Callable[[Any], Any] | None
 
+FORMS = (
+    (
+        "coalesce(a, b, …)",
+        "the first that is not NULL; later ones are not evaluated (also `ifnull`)",
+        "coalesce(NULL, 1, 2)",
+        "1",
+    ),
+    ("nullif(a, b)", "NULL when both are equal, else a", "coalesce(nullif('x', 'x'), 'y')", "y"),
+    ("greatest(a, b, …)", "the greatest that is not NULL", "greatest(1, NULL, 3)", "3"),
+    ("least(a, b, …)", "the least that is not NULL", "least(1, NULL, 3)", "1"),
+    (
+        "iif(condition, a, b)",
+        "a when the condition is true, else b",
+        "iif(1 < 2, 'yes', 'no')",
+        "yes",
+    ),
+    ("pg_typeof(x)", "name of the type of x (also `typeof`)", "pg_typeof(1.5)", "numeric"),
+)
+"""Forms the binder makes itself: (signature, what it gives, example, its result as text)."""
+
 
 def first_not_null(*values: Any) -> Any:
     """The first value that is not NULL."""

@@ -31,11 +31,11 @@ from engine.sql.grammar.elements import (
     Name,
     Production,
     Symbol,
+    Unless,
     gathered,
     keywords,
     listed,
     optional,
-    refusals,
 )
 from engine.sql.grammar.stream import TokenStream
 
@@ -61,8 +61,8 @@ def _modes() -> pp.ParserElement:
         Keyword("read") + (Keyword("only", flag=True) | Keyword("write", flag=True)),
         lambda stream, results, span: ("read_only", results[0] == "only"),
     )
-    refused = refusals([("DEFERRABLE", "deferrable"), ("DEFERRABLE", "not", "deferrable")])
-    mode = refused | isolation | access
+    refused = Unless([("DEFERRABLE", "deferrable"), ("DEFERRABLE", "not", "deferrable")])
+    mode = refused + (isolation | access)
     return gathered(mode + pp.ZeroOrMore(pp.Opt(Symbol(",")) + mode))("modes")
 
 
@@ -81,17 +81,17 @@ def begin_rule() -> pp.ParserElement:
     def make(stream: TokenStream, results: pp.ParseResults, span: Span) -> Begin:
         return Begin(*_mode_values(stream, results), span)
 
-    refused = refusals(
+    refused = Unless(
         [(f"BEGIN {word.upper()}", word) for word in ("deferred", "immediate", "exclusive")]
     )
-    begin = Keyword("begin") + pp.Opt(refused) + _WORK
+    begin = Keyword("begin") + refused + _WORK
     return Build((begin | keywords("start", "transaction")) + pp.Opt(_modes()), make)
 
 
 def commit_rule() -> pp.ParserElement:
     """COMMIT|END [WORK|TRANSACTION]."""
-    refused = refusals([("COMMIT PREPARED", "prepared"), ("AND CHAIN", "and")])
-    words = (Keyword("commit") | Keyword("end")) + pp.Opt(refused) + _WORK + pp.Opt(refused)
+    refused = Unless([("COMMIT PREPARED", "prepared"), ("AND CHAIN", "and")])
+    words = (Keyword("commit") | Keyword("end")) + refused + _WORK + refused
     return Build(words, lambda stream, results, span: Commit(span))
 
 
@@ -102,9 +102,9 @@ def rollback_rule() -> pp.ParserElement:
         savepoint = optional(results, "savepoint")
         return Rollback(None if savepoint is None else savepoint.name, span)
 
-    refused = refusals([("ROLLBACK PREPARED", "prepared"), ("AND CHAIN", "and")])
-    head = (Keyword("rollback") | Keyword("abort")) + pp.Opt(refused) + _WORK
-    return Build(head + pp.Opt(refused | (Keyword("to") + _savepoint_name())), make)
+    refused = Unless([("ROLLBACK PREPARED", "prepared"), ("AND CHAIN", "and")])
+    head = (Keyword("rollback") | Keyword("abort")) + refused + _WORK
+    return Build(head + refused + pp.Opt(Keyword("to") + _savepoint_name()), make)
 
 
 def _savepoint_name() -> pp.ParserElement:
@@ -159,7 +159,7 @@ def set_rule() -> pp.ParserElement:
         return SetTransaction(*_mode_values(stream, results), span)
 
     set_ = Keyword("set")
-    refused = refusals(
+    refused = Unless(
         [
             ("SET LOCAL", "local"),
             ("SET SESSION CHARACTERISTICS", "session", "characteristics"),
@@ -169,20 +169,20 @@ def set_rule() -> pp.ParserElement:
             ("SET NAMES", "names"),
         ]
     )
-    default = refusals([("SET … TO DEFAULT", "default")])
+    default = Unless([("SET … TO DEFAULT", "default")])
     equals = Symbol("=") | Keyword("to")
-    dotted = pp.Opt(refusals([("a setting's name with a dot", ".")]))
+    dotted = Unless([("a setting's name with a dot", ".")])
     name = Name("the name of a setting")("name") + dotted
     return pp.MatchFirst(
         [
             Build(set_ + Keyword("transaction") + _modes(), make_modes),
-            Build(set_ + keywords("time", "zone") + (default | _value()), make_zone),
+            Build(set_ + keywords("time", "zone") + (default + _value()), make_zone),
             Build(
                 set_
-                + pp.Opt(refused)
+                + refused
                 + ((Keyword("session") + name) | name)
                 + equals
-                + (default | _value()),
+                + (default + _value()),
                 make,
             ),
         ]
@@ -221,7 +221,7 @@ def pragma_rule() -> pp.ParserElement:
             return SetSetting(name, results["value"], True, span)
         return ShowSetting(name, True, span)
 
-    dotted = pp.Opt(refusals([("a schema in PRAGMA", ".")]))
+    dotted = Unless([("a schema in PRAGMA", ".")])
     value = (Symbol("=") + _value()) | (Symbol("(") + _value() + Symbol(")"))
     return Build(
         Keyword("pragma") + Name("the name of a pragma")("name") + dotted + pp.Opt(value), make
@@ -263,7 +263,7 @@ def explain_rule(parse_statement: Callable[[TokenStream], Statement]) -> pp.Pars
     plain = (
         pp.Opt(Keyword("analyze", flag=True)("analyze"))
         + pp.Opt(Keyword("verbose", flag=True)("verbose"))
-        + pp.Opt(refusals([("EXPLAIN QUERY PLAN", "query", "plan")]))
+        + Unless([("EXPLAIN QUERY PLAN", "query", "plan")])
     )
     options = gathered(listed(option))("options") + pp.FollowedBy(_NotQuery())
     return Build(Keyword("explain") + (options | plain) + statement, make)

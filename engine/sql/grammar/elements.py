@@ -188,31 +188,69 @@ class Build(pp.ParseElementEnhance):
         return end, [self.make(stream, results, (stream.starts[loc], stream.ends[end - 1]))]
 
 
-class Refusal(Terminal):
-    """Words that begin something not supported: raises 0A000 naming it when they stand here."""
+class Choice(pp.ParseExpression):
+    """One of several elements, picked by the word at hand: {word: element}, and `otherwise` for
+    any other token. What MatchFirst finds by trying, this looks up (0.3 µs in place of 5 µs and
+    an exception for each alternative before the right one)."""
 
-    def __init__(self, construct: str, *words: str, hint: str | None = None) -> None:
-        super().__init__(" ".join(words))
-        self.construct = construct
-        self.words = words
-        self.hint = hint
+    def __init__(
+        self, by_word: dict[str, pp.ParserElement], otherwise: pp.ParserElement | None = None
+    ) -> None:
+        elements = list(by_word.values())
+        super().__init__(elements if otherwise is None else [*elements, otherwise])
+        self.words = {word: index for index, word in enumerate(by_word)}
+        self.has_otherwise = otherwise is not None
+        self.mayIndexError = False
+        self.leave_whitespace(recursive=False)
 
-    def accepts(self, stream: TokenStream, index: int) -> bool:
-        kinds = stream.kinds[index : index + len(self.words)]
-        if stream.values[index : index + len(self.words)] != self.words:
-            return False
-        if any(kind not in ("NAME", word) for kind, word in zip(kinds, self.words)):
-            return False
-        stream.pos = index + len(self.words) - 1
-        return stream.unsupported(self.construct, index, self.hint)
+    def _generateDefaultName(self) -> str:  # noqa: N802  (pyparsing's name)
+        return " | ".join(self.words)
 
     def parseImpl(  # noqa: N802  (pyparsing's name)
         self, instring: str, loc: int, do_actions: bool = True
     ) -> tuple[int, Any]:
-        # What is not supported is no suggestion, so a miss is not noted.
         assert isinstance(instring, TokenText)
-        self.accepts(instring.stream, loc)
-        raise pp.ParseException(instring, loc, self.errmsg, self)
+        stream = instring.stream
+        word = stream.values[loc]
+        index = self.words.get(word) if stream.kinds[loc] in ("NAME", word) else None
+        if index is None:
+            if not self.has_otherwise:
+                for wanted in self.words:
+                    instring.miss(loc, wanted)
+                raise pp.ParseException(instring, loc, self.errmsg, self)
+            index = len(self.words)
+        return self.exprs[index]._parse(instring, loc, do_actions, callPreParse=False)
+
+
+class Unless(pp.Token):
+    """Matches nothing and reads nothing, but raises 0A000 when words stand here that begin
+    something not supported. Rows are a construct and its words; they are no expectations."""
+
+    def __init__(self, rows: Iterable[tuple[str, ...]]) -> None:
+        super().__init__()
+        self.rows: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+        for construct, *words in rows:
+            self.rows.setdefault(words[0], []).append((construct, tuple(words)))
+        self.mayIndexError = False
+        self.leave_whitespace()
+
+    def _generateDefaultName(self) -> str:  # noqa: N802  (pyparsing's name)
+        return "unless " + ", ".join(self.rows)
+
+    def parseImpl(  # noqa: N802  (pyparsing's name)
+        self, instring: str, loc: int, do_actions: bool = True
+    ) -> tuple[int, Any]:
+        assert isinstance(instring, TokenText)
+        stream = instring.stream
+        for construct, words in self.rows.get(stream.values[loc], ()):
+            end = loc + len(words)
+            kinds = stream.kinds[loc:end]
+            if stream.values[loc:end] == words and all(
+                kind in ("NAME", word) for kind, word in zip(kinds, words)
+            ):
+                stream.pos = end - 1
+                stream.unsupported(construct, loc)
+        return loc, []
 
 
 # ── combinations ─────────────────────────────────────────────────────────────────────────────
@@ -248,11 +286,6 @@ def gathered(element: pp.ParserElement) -> pp.ParserElement:
 def separated(element: pp.ParserElement) -> pp.ParserElement:
     """`element , element …`."""
     return element + pp.ZeroOrMore(Symbol(",") + element)
-
-
-def refusals(table: Iterable[tuple[str, ...]]) -> pp.ParserElement:
-    """One of several refusals: each row is the construct and its words."""
-    return pp.MatchFirst([Refusal(construct, *words) for construct, *words in table])
 
 
 def _sequence(elements: list[pp.ParserElement]) -> pp.ParserElement:

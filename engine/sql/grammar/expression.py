@@ -334,7 +334,7 @@ def _parse_prefix(p: TokenStream) -> Expr:
     """A run of prefix operators of one kind of power, and its operand."""
     first = p.pos
     word = p.kinds[first]
-    power = NOT if word == "not" else (OTHER if word == "~" else SIGN)
+    power = NOT if word == "not" else (OTHER + 1 if word == "~" else SIGN)
     same = ("-", "+") if power == SIGN else (word,)
     while p.kinds[p.pos] in same:
         p.pos += 1

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pyparsing as pp
 
-from engine.errors import ProgrammingError
+from engine.errors import NotSupportedError, ProgrammingError
 from engine.sql.ast import (
     Check,
     ColumnDef,
@@ -26,18 +27,20 @@ from engine.sql.ast import (
 )
 from engine.sql.grammar.elements import (
     Build,
+    Choice,
     Constant,
     Keyword,
+    Make,
     Name,
     Named,
     Production,
     Symbol,
+    Unless,
     flag,
     gathered,
     keywords,
     listed,
     optional,
-    refusals,
     separated,
 )
 from engine.sql.grammar.expression import OTHER, parse_expression
@@ -54,7 +57,11 @@ class SourceExpr(Node, frozen=True, gc=False):
 
 
 class Default(Node, frozen=True, gc=False):
+    """DEFAULT at a column."""
+
     value: SourceExpr
+    name: str | None
+    span: Span
 
 
 class Flag(Node, frozen=True, gc=False):
@@ -90,7 +97,7 @@ def _pairs(names: tuple[Named, ...]) -> tuple[tuple[str, Span], ...]:
 
 def object_name(what: str, key: str) -> pp.ParserElement:
     """A name without a schema before it, as `key` in the results."""
-    return Name(what)(key) + pp.Opt(refusals([("a schema-qualified name here", ".")]))
+    return Name(what)(key) + Unless([("a schema-qualified name here", ".")])
 
 
 IF_NOT_EXISTS = flag("if_not_exists", "if", "not", "exists")
@@ -98,74 +105,96 @@ IF_EXISTS = flag("if_exists", "if", "exists")
 
 
 # ── constraints ──────────────────────────────────────────────────────────────────────────────
-_CONSTRAINT_NAME = pp.Opt(Keyword("constraint") + Name("a name for the constraint")("constraint"))
-_REFUSED_CONSTRAINTS = [
+_REFUSED_AT_COLUMN = [
     ("a foreign key", "references"),
-    ("a foreign key", "foreign", "key"),
     ("a generated column", "generated"),
     ("a generated column", "as", "("),
     ("COLLATE", "collate"),
     ("AUTOINCREMENT", "autoincrement"),
     ("AUTO_INCREMENT", "auto_increment"),
-    ("an exclusion constraint", "exclude"),
+    ("a deferrable constraint", "deferrable"),
+    ("a deferrable constraint", "not", "deferrable"),
+    ("a deferrable constraint", "initially"),
+    ("ON CONFLICT in a constraint", "on", "conflict"),
+    ("NO INHERIT", "no", "inherit"),
+    ("NULLS NOT DISTINCT", "nulls"),
+]
+_REFUSED_AT_TABLE = [
+    ("a foreign key", "foreign", "key"),
+    ("an exclusion constraint", "exclude", "using"),
+    ("CREATE TABLE … (LIKE …)", "like"),
+]
+_REFUSED_AFTER_KEY = [
+    ("INCLUDE", "include"),
+    ("USING INDEX TABLESPACE", "using", "index"),
     ("a deferrable constraint", "deferrable"),
     ("a deferrable constraint", "initially"),
     ("ON CONFLICT in a constraint", "on", "conflict"),
-    ("CREATE TABLE … (LIKE …)", "like"),
-    ("NOT VALID", "not", "valid"),
-    ("NO INHERIT", "no", "inherit"),
-    ("USING INDEX", "using", "index"),
-    ("INCLUDE", "include"),
-    ("NULLS NOT DISTINCT", "nulls"),
 ]
 
 
 def _check_rule() -> pp.ParserElement:
     def make(stream: TokenStream, results: pp.ParseResults, span: Span) -> Check:
         source = results["source"]
-        return Check(_named(results, "constraint"), source.expr, source.text, span)
+        return Check(None, source.expr, source.text, span)
 
     expr = Production(parse_source_expression, "an expression")("source")
-    return Build(_CONSTRAINT_NAME + Keyword("check") + Symbol("(") + expr + Symbol(")"), make)
+    return Build(Keyword("check") + Symbol("(") + expr + Symbol(")"), make)
 
 
-def _column_flag_rule() -> pp.ParserElement:
-    def make(stream: TokenStream, results: pp.ParseResults, span: Span) -> Flag:
-        return Flag(results["word"], _named(results, "constraint"), span)
+def _constraints(by_word: dict[str, pp.ParserElement], refused: Unless) -> pp.ParserElement:
+    """One of the constraints, with or without CONSTRAINT name before it."""
 
-    words = pp.MatchFirst(
-        [
-            Keyword("not") + Keyword("null", flag=True)("word"),
-            Keyword("primary", flag=True)("word") + Keyword("key"),
-            Keyword("unique", flag=True)("word"),
-        ]
-    )
-    return Build(_CONSTRAINT_NAME + words, make)
+    def make(stream: TokenStream, results: pp.ParseResults, span: Span) -> Node:
+        constraint: Node = msgspec.structs.replace(results[-1], span=span)
+        return msgspec.structs.replace(constraint, name=results["constraint"].name)
+
+    name = Name("a name for the constraint")("constraint")
+    named = Build(Keyword("constraint") + name + refused + Choice(by_word), make)
+    return refused + Choice({**by_word, "constraint": named})
 
 
-def _table_key_rule() -> pp.ParserElement:
-    def make(stream: TokenStream, results: pp.ParseResults, span: Span) -> KeyConstraint:
-        columns = _pairs(results["columns"])
-        return KeyConstraint(_named(results, "constraint"), "primary" in results, columns, span)
+def _column_constraints() -> pp.ParserElement:
+    def make(word: str) -> Make:
+        return lambda stream, results, span: Flag(word, None, span)
 
-    primary = Keyword("primary", flag=True)("primary") + Keyword("key")
-    columns = gathered(listed(Name("a column name")))("columns")
-    return Build(_CONSTRAINT_NAME + (primary | Keyword("unique")) + columns, make)
+    flags: dict[str, pp.ParserElement] = {
+        "not": Build(keywords("not", "null"), make("not null")),
+        "null": Build(Keyword("null"), make("null")),
+        "primary": Build(keywords("primary", "key"), make("primary")),
+        "unique": Build(Keyword("unique"), make("unique")),
+        "check": _check_rule(),
+        "default": Build(
+            Keyword("default") + Production(parse_default_expression, "an expression")("value"),
+            lambda stream, results, span: Default(results["value"], None, span),
+        ),
+    }
+    return _constraints(flags, Unless(_REFUSED_AT_COLUMN))
+
+
+def _table_constraints() -> dict[str, pp.ParserElement]:
+    """By first word."""
+
+    def make(primary: bool) -> Make:
+        return lambda stream, results, span: KeyConstraint(
+            None, primary, _pairs(results["columns"]), span
+        )
+
+    columns = gathered(listed(Name("a column name")))("columns") + Unless(_REFUSED_AFTER_KEY)
+    keys: dict[str, pp.ParserElement] = {
+        "primary": Build(keywords("primary", "key") + columns, make(True)),
+        "unique": Build(Keyword("unique") + columns, make(False)),
+        "check": _check_rule(),
+    }
+    named = _constraints(keys, Unless(_REFUSED_AT_TABLE))
+    return dict.fromkeys((*keys, "constraint"), named)
 
 
 # ── CREATE TABLE ─────────────────────────────────────────────────────────────────────────────
 def _column_rule() -> pp.ParserElement:
-    """A ColumnDef; what the table has to know of it stays in a `_Column` until then."""
-    default = Build(
-        Keyword("default") + Production(parse_default_expression, "an expression")("value"),
-        lambda stream, results, span: Default(results["value"]),
-    )
-    null = Keyword("null")  # allowed, and what a column is anyway
-    constraint = (
-        refusals(_REFUSED_CONSTRAINTS) | _column_flag_rule() | _check_rule() | default | null
-    )
+    """A `_Column`."""
     column_type = Production(parse_type_name, "a type name")("type")
-    parts = gathered(pp.ZeroOrMore(constraint))("parts")
+    parts = gathered(pp.ZeroOrMore(_column_constraints()))("parts")
     return Build(Name("a column name")("column") + column_type + parts, _make_column)
 
 
@@ -187,20 +216,28 @@ def _make_column(stream: TokenStream, results: pp.ParseResults, span: Span) -> _
         if isinstance(part, Check):
             checks.append(part)
         elif isinstance(part, Default):
+            if part.name is not None:
+                raise _named_at_column("DEFAULT", part.span)
             if default is not None:
                 raise ProgrammingError(
                     f'column "{name.name}" has more than one DEFAULT', sqlstate="42601", span=span
                 )
             default = part.value
-        elif part.name is None or part.word == "null":
+        elif part.name is None:
             flags.add(part.word)
+        elif part.word in ("not null", "null"):
+            raise _named_at_column(part.word.upper(), part.span)
         else:
             columns = ((name.name, name.span),)
             keys.append(KeyConstraint(part.name, part.word == "primary", columns, part.span))
+    if {"null", "not null"} <= flags:
+        raise ProgrammingError(
+            f'column "{name.name}" is both NULL and NOT NULL', sqlstate="42601", span=span
+        )
     column = ColumnDef(
         name=name.name,
         type=results["type"],
-        not_null="null" in flags,
+        not_null="not null" in flags,
         primary_key="primary" in flags,
         unique="unique" in flags,
         default=None if default is None else default.expr,
@@ -210,23 +247,19 @@ def _make_column(stream: TokenStream, results: pp.ParseResults, span: Span) -> _
     return _Column(column, tuple(keys), None if default is None else default.text)
 
 
+def _named_at_column(word: str, span: Span) -> NotSupportedError:
+    return NotSupportedError(f"a name for {word} is not supported", span=span)
+
+
 def create_table_rule() -> pp.ParserElement:
     """CREATE TABLE [IF NOT EXISTS] name (columns and constraints) [WITH (…)] | AS query."""
-    element = pp.MatchFirst(
-        [
-            refusals([("CREATE TABLE … (LIKE …)", "like"), ("a foreign key", "foreign", "key")]),
-            _table_key_rule(),
-            _check_rule(),
-            refusals([("an exclusion constraint", "exclude", "using")]),
-            _column_rule(),
-        ]
-    )
+    element = Unless(_REFUSED_AT_TABLE) + Choice(_table_constraints(), otherwise=_column_rule())
     option = Build(
         Name("an option")("name") + Symbol("=") + Constant()("value"),
         lambda stream, results, span: (results["name"].name, results["value"]),
     )
     options = gathered(pp.Opt(Keyword("with") + listed(option)))("options")
-    tails = refusals(
+    tails = Unless(
         [
             ("WITHOUT ROWID", "without"),
             ("STRICT", "strict"),
@@ -237,7 +270,7 @@ def create_table_rule() -> pp.ParserElement:
             ("USING", "using"),
         ]
     )
-    definitions = gathered(listed(element))("elements") + options + pp.Opt(tails)
+    definitions = gathered(listed(element))("elements") + options + tails
     query = Keyword("as") + Production(parse_query, "a query")("query")
     name = IF_NOT_EXISTS + object_name("a table name", "name")
     return Build(keywords("create", "table") + name + (query | definitions), _make_table)
@@ -270,12 +303,10 @@ def _make_table(stream: TokenStream, results: pp.ParseResults, span: Span) -> Cr
 def create_index_rule() -> pp.ParserElement:
     """CREATE [UNIQUE] INDEX [IF NOT EXISTS] [name] ON table (column [ASC|DESC], …)."""
     ordering = pp.Opt(Keyword("asc") | Keyword("desc", flag=True)("descending"))
-    options = pp.Opt(
-        refusals([("COLLATE", "collate"), ("NULLS FIRST or LAST in an index", "nulls")])
-    )
+    options = Unless([("COLLATE", "collate"), ("NULLS FIRST or LAST in an index", "nulls")])
     item = Build(
         Name("a column name")("column")
-        + pp.Opt(refusals([("an expression in an index", "(")]))
+        + Unless([("an expression in an index", "(")])
         + options
         + ordering
         + options,
@@ -283,13 +314,8 @@ def create_index_rule() -> pp.ParserElement:
             results["column"].name, "descending" in results, span
         ),
     )
-    expression = refusals([("an expression in an index", "(")])
-    refused = refusals(
-        [
-            ("CREATE INDEX CONCURRENTLY", "concurrently"),
-        ]
-    )
-    tail = refusals(
+    expression = Unless([("an expression in an index", "(")])
+    tail = Unless(
         [
             ("a partial index (WHERE)", "where"),
             ("INCLUDE", "include"),
@@ -298,12 +324,13 @@ def create_index_rule() -> pp.ParserElement:
             ("NULLS NOT DISTINCT", "nulls"),
         ]
     )
-    head = Keyword("create") + flag("unique", "unique") + Keyword("index") + pp.Opt(refused)
+    head = Keyword("create") + flag("unique", "unique") + Keyword("index")
+    refused = Unless([("CREATE INDEX CONCURRENTLY", "concurrently")])
     name = pp.Opt(object_name("a name for the index", "name"))
-    method = pp.Opt(refusals([("USING in CREATE INDEX", "using")]))
+    method = Unless([("USING in CREATE INDEX", "using")])
     table = Keyword("on") + object_name("a table name", "table") + method
-    items = gathered(listed(expression | item))("items")
-    return Build(head + IF_NOT_EXISTS + name + table + items + pp.Opt(tail), _make_index)
+    items = gathered(listed(expression + item))("items")
+    return Build(head + refused + IF_NOT_EXISTS + name + table + items + tail, _make_index)
 
 
 def _make_index(stream: TokenStream, results: pp.ParseResults, span: Span) -> CreateIndex:
@@ -337,7 +364,7 @@ def create_view_rule() -> pp.ParserElement:
     head = Keyword("create") + flag("or_replace", "or", "replace") + Keyword("view")
     columns = pp.Opt(gathered(listed(Name("a column name")))("columns"))
     query = Keyword("as") + Production(_parse_source_query, "a query")("query")
-    refused = pp.Opt(refusals([("WITH CHECK OPTION", "with")]))
+    refused = Unless([("WITH CHECK OPTION", "with")])
     return Build(head + IF_NOT_EXISTS + object_name("a view name", "name") + columns
                  + refused + query + refused, make)  # fmt: skip
 

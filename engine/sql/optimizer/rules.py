@@ -13,6 +13,12 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from engine.sql.expressions import exprs_of, has_subplan, map_exprs, map_inputs, map_subplans
+from engine.sql.optimizer.access import choose_access
+from engine.sql.optimizer.filters import push_filters
+from engine.sql.optimizer.fold import fold_constants
+from engine.sql.optimizer.joins import choose_hash_keys, order_joins
+from engine.sql.optimizer.limits import choose_top_n, count_rows, use_key_order
+from engine.sql.optimizer.prune import prune_columns
 from engine.sql.plan import (
     CreateTableAsPlan,
     DeletePlan,
@@ -27,7 +33,17 @@ RowCount: TypeAlias = Callable[[int], int]
 Rule: TypeAlias = Callable[[PlanNode, RowCount], PlanNode]
 Trace: TypeAlias = Callable[[str, PlanNode], None]
 
-RULES: tuple[Rule, ...] = ()
+RULES: tuple[Rule, ...] = (
+    fold_constants,
+    push_filters,
+    order_joins,
+    choose_hash_keys,
+    count_rows,
+    prune_columns,
+    choose_access,
+    use_key_order,
+    choose_top_n,
+)
 
 
 def optimize(

@@ -21,7 +21,7 @@ from engine.sql.lexer import (
 
 def pairs(text: str) -> list[tuple[str, object]]:
     kinds, values, *_ = tokenize(text)
-    return list(zip(kinds, values))[:-1]
+    return list(zip(kinds, values))[:-3]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_tokens(text: str, expected: list[tuple[str, object]]) -> None:
 def test_spans_and_slots() -> None:
     text = "  SELECT 'a', -- one\n\t12 , b  "
     kinds, _, starts, ends, slots = tokenize(text)
-    assert kinds == ("select", "STRING", ",", "INTEGER", ",", "NAME", "END")
+    assert kinds == ("select", "STRING", ",", "INTEGER", ",", "NAME", "END", "END", "END")
     shown = [text[s:e] for s, e in zip(starts, ends)]
     assert shown == ["SELECT", "'a'", ",", "12", ",", "b", ""]
     assert slots[:7] == [0, 0, 1, 1, 2, 2, 2]

@@ -335,3 +335,14 @@ def test_pool_modes_read_the_same(io: str, verify: str) -> None:
     assert list(tree.scan()) == rows
     grew = forest.pool.verified > again
     assert grew == (io == "pread" or verify == "always")
+
+
+def test_readers_of_different_columns_share_leaves() -> None:
+    forest = Forest()
+    tree = forest.build(spec_of("int64", "utf8"), [(n, (n, f"t{n}")) for n in range(9000)])
+    whole, text, swapped = (tree.point_reader(c) for c in (None, (1,), (1, 0)))
+    for key in (1, 4000, 1, 8999, 4000):
+        assert whole(key) == (key, f"t{key}")
+        assert text(key) == (f"t{key}",)
+        assert swapped(key) == (f"t{key}", key)
+    assert whole(-1) is text(9000) is None

@@ -38,7 +38,7 @@ def forge(
     assert tree.root.height == 2
     root = forest.page_bytes(tree.root.page_no)
     count = struct.unpack_from("<I", root, 40)[0]
-    at = branch.BODY_OFFSET + root[57] * 8
+    at = branch.BRANCH_PREFIX_SIZE + root[57] * 8
     leaf_no = struct.unpack_from("<q", root, at + 8 * child)[0]
     raw = forest.page_bytes(leaf_no)
     edit(raw)
@@ -64,7 +64,7 @@ def leaf_pages(tree: Tree) -> list[int]:
 
 def region(raw: bytearray, entry: int, field: int) -> int:
     """A field of a directory entry: 3 flags, 5 validity, 7 data, 9 offsets."""
-    at = leaf.DIRECTORY_OFFSET + entry * leaf.ENTRY_SIZE
+    at = leaf.LEAF_PREFIX_SIZE + entry * leaf.ENTRY_SIZE
     return int(leaf.ENTRY.unpack_from(raw, at)[field])
 
 
@@ -142,7 +142,7 @@ def test_keys_out_of_order_and_out_of_bounds() -> None:
 
 
 def test_counts_zone_maps_and_levels() -> None:
-    at = branch.BODY_OFFSET + 2 * 8
+    at = branch.BRANCH_PREFIX_SIZE + 2 * 8
 
     def rows(raw: bytearray) -> None:  # move a row from one child's count to another's
         count = struct.unpack_from("<I", raw, 40)[0]
@@ -174,7 +174,7 @@ def test_separators_out_of_order() -> None:
 def test_a_child_twice_a_cycle_and_a_page_outside() -> None:
     def child(value: int) -> Callable[[bytearray], None]:
         def edit(raw: bytearray) -> None:
-            struct.pack_into("<q", raw, branch.BODY_OFFSET + 2 * 8, value)
+            struct.pack_into("<q", raw, branch.BRANCH_PREFIX_SIZE + 2 * 8, value)
 
         return edit
 

@@ -66,9 +66,9 @@ def test_drawn_offsets_add_up(module: ModuleType, title: str, size: int) -> None
 def test_structs_match_the_sizes_beside_them() -> None:
     assert page.HEADER.size == page.HEADER_SIZE
     assert page.META.size == page.META_BODY_SIZE == page.META_SIZE - 16
-    assert page.HEADER_SIZE + overflow.RUN.size == overflow.PAYLOAD_OFFSET == 64
-    assert page.HEADER_SIZE + branch.FIXED.size == branch.BODY_OFFSET == 64
-    assert page.HEADER_SIZE + freespace.LINK.size == freespace.ENTRIES_OFFSET == 64
+    assert page.HEADER_SIZE + overflow.RUN.size == overflow.RUN_PREFIX_SIZE == 64
+    assert page.HEADER_SIZE + branch.FIXED.size == branch.BRANCH_PREFIX_SIZE == 64
+    assert page.HEADER_SIZE + freespace.LINK.size == freespace.LIST_PREFIX_SIZE == 64
     assert leaf.ENTRY.size == leaf.ENTRY_SIZE
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import random
 
 import pytest
+from wal_logs import BASE, UUID, append_commits, commit_payload, open_log, reopen_log, replay_all
 
 from engine.errors import DamageFound, NewerFormat
 from engine.vfs_memory import MemoryVfs
 from engine.wal.reader import scan_log
 from engine.wal.record import COMMIT, encode_record
 from engine.wal.segment import HEADER_BLOCK_SIZE, list_segments, segment_path
-from wal_logs import BASE, UUID, append_commits, commit_payload, open_log, reopen_log, replay_all
 
 SEGMENT = segment_path(BASE, 1)
 
@@ -79,9 +79,7 @@ def test_every_cut_filled_with_zeros_or_garbage() -> None:
             # a cut inside the padding or trailing zeros of a record may change no byte at all
             assert len(found) in (whole, whole + 1), cut
             if len(found) == whole + 1:
-                assert (bytes(raw[:cut]) + tail)[: offsets[whole + 1]] == raw[
-                    : offsets[whole + 1]
-                ]
+                assert (bytes(raw[:cut]) + tail)[: offsets[whole + 1]] == raw[: offsets[whole + 1]]
             assert report.next_lsn == len(found) + 1
 
 
@@ -143,7 +141,7 @@ def test_stale_bytes_of_another_segment_never_verify() -> None:
     vfs, offsets = durable_log(6, vouched=False)
     other, _ = durable_log(6, vouched=False)
     raw, stale = segment_bytes(vfs), segment_bytes(other)
-    raw[: HEADER_BLOCK_SIZE] = segment_bytes(vfs)[:HEADER_BLOCK_SIZE]
+    raw[:HEADER_BLOCK_SIZE] = segment_bytes(vfs)[:HEADER_BLOCK_SIZE]
     log = open_log(MemoryVfs(), seed=99)  # another epoch
     append_commits(log, range(1, 7))
     stale = segment_bytes(log._vfs)  # type: ignore[arg-type]

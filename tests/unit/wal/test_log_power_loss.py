@@ -9,11 +9,6 @@ from __future__ import annotations
 import random
 
 import pytest
-
-from engine.errors import DiskFull
-from engine.vfs_simulated import SimulatedDisk
-from engine.wal.record import COMMIT
-from engine.wal.recovery import copy_tail, replay
 from wal_logs import (
     BASE,
     UUID,
@@ -23,6 +18,11 @@ from wal_logs import (
     reopen_log,
     replay_all,
 )
+
+from engine.errors import DiskFull
+from engine.vfs_simulated import SimulatedDisk
+from engine.wal.record import COMMIT
+from engine.wal.recovery import copy_tail, replay
 
 
 class Oracle:

@@ -65,10 +65,11 @@ class Compiler(Protocol):
 _PROBED = ("inner", "left", "semi", "anti")
 
 
-def stages_of(node: PlanNode, fuse: bool) -> tuple[PlanNode, list[PlanNode]]:
-    """(source node, stages from the source upwards) of the pipeline ending in `node`."""
+def stages_of(node: PlanNode, most: int) -> tuple[PlanNode, list[PlanNode]]:
+    """(source node, at most `most` stages from the source upwards) of the pipeline that ends in
+    `node`."""
     stages: list[PlanNode] = []
-    while True:
+    while len(stages) < most:
         if isinstance(node, Filter | Project):
             stages.append(node)
             node = node.input
@@ -76,8 +77,6 @@ def stages_of(node: PlanNode, fuse: bool) -> tuple[PlanNode, list[PlanNode]]:
             stages.append(node)
             node = node.left
         else:
-            break
-        if not fuse:
             break
     stages.reverse()
     return node, stages
@@ -88,14 +87,22 @@ class Pipeline:
     if `whole`."""
 
     def __init__(
-        self, compiler: Compiler, node: PlanNode, needed: set[ColumnId], whole: bool
+        self,
+        compiler: Compiler,
+        node: PlanNode,
+        needed: set[ColumnId],
+        whole: bool,
+        unfused_stages: int = 0,
     ) -> None:
         self.compiler = compiler
         self.emitter = Emitter(compiler.subplan)
         self.lines: list[str] = []
         self.depth = 1
         self._levels = 0
-        self.source, self.stages = stages_of(node, compiler.fuse)
+        most = 1_000_000 if compiler.fuse else unfused_stages
+        self.source, self.stages = stages_of(node, most)
+        # Unfused, a scan under something else is an operator of its own.
+        self._opens_scan = compiler.fuse or bool(unfused_stages and not self.stages)
         self.used = set(needed)
         self.whole = whole and not any(isinstance(stage, Project) for stage in self.stages)
         for stage in self.stages:
@@ -126,7 +133,7 @@ class Pipeline:
     def _open_source(self) -> None:
         source = self.source
         self.scope.non_null = non_null(source)
-        if not isinstance(source, Scan):
+        if not isinstance(source, Scan) or not self._opens_scan:
             self.line(f"for r0 in {self.emitter.constant(self.compiler.open(source))}(x):")
             self.depth += 1
             self.row = "r0"
@@ -307,7 +314,7 @@ def _concatenate(left: str, right: str) -> str:
 
 def compile_rows(compiler: Compiler, node: PlanNode) -> Open:
     """A generator function over the pipeline's rows."""
-    pipeline = Pipeline(compiler, node, set(), True)
+    pipeline = Pipeline(compiler, node, set(), True, 1)
     pipeline.line(f"yield {pipeline.row}")
     run: Open = pipeline.finish()
     return run

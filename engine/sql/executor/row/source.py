@@ -101,6 +101,7 @@ class Emitter:
         self.hoisted: list[str] = []
         self._compile_subplan = compile_subplan
         self.hoisting = True
+        self.known_params = False  # p0, p1, … are set by the caller's text
         self._temps = 0
         self._conditional = 0
         self._params: set[int] = set()
@@ -127,7 +128,7 @@ class Emitter:
         return name
 
     def param(self, index: int) -> str:
-        if index not in self._params:
+        if index not in self._params and not self.known_params:
             self._params.add(index)
             self.hoisted.append(f"p{index} = p[{index}]")
         return f"p{index}"
@@ -279,6 +280,8 @@ class Emitter:
         return [test for test in (test_a, test_b) if test is not None], text
 
     def _in_test(self, expr: bound.InList, negated: bool, scope: Scope) -> str:
+        if not expr.items:
+            return str(negated)
         listed = self._hoisted_list(expr, scope)
         if listed is None:
             value = self._in_general(expr, scope)
@@ -450,6 +453,8 @@ class Emitter:
         return f"(({source}) is {'not ' if expr.negated else ''}None)"
 
     def _in_list(self, expr: bound.InList, scope: Scope) -> str:
+        if not expr.items:
+            return str(expr.negated)  # nothing is in an empty list, not even NULL
         listed = self._hoisted_list(expr, scope)
         if listed is None:
             return self._in_general(expr, scope)

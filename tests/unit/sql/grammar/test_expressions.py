@@ -230,7 +230,7 @@ def test_long_unions_are_balanced() -> None:
     [
         "(" * 5000 + "1" + ")" * 5000,
         "1" + " + 1" * 5000,
-        "-" * 0 + "- " * 5000 + "1",
+        "- " * 5000 + "1",
         "NOT " * 5000 + "TRUE",
         "CASE WHEN " * 3000 + "TRUE",
         "f(" * 3000 + "1" + ")" * 3000,
@@ -242,7 +242,7 @@ def test_long_unions_are_balanced() -> None:
         "trim(" * 3000,
         "sum(a) filter (where " * 3000,
         "1 = (1 + (" * 3000,
-        "a between " * 3000,
+        "a between (" * 3000,
         "2 ^ (- " * 3000,
     ],
 )

@@ -1,0 +1,338 @@
+"""Rows of a source into a table, in one transaction: all of them or, on an error, none.
+
+table          way
+new            CREATE TABLE and a bulk load of Arrow batches in one commit
+existing       INSERT by the engine, so that every constraint and index is kept
+
+Invariants
+1. Nothing is changed when an error leaves this module.
+2. A row is loaded, rejected, or the reason of an error; `Counts` adds up.
+3. Batches of a bulk load are sorted by key and their keys are unique (engine.storage.bulk_load).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from engine.catalog import Table, primary_key_codec
+from engine.errors import (
+    DataError,
+    IntegrityError,
+    NotNullViolation,
+    ProgrammingError,
+    UniqueViolation,
+)
+from engine.session import Session
+from engine.types import SqlType
+from engine.types.forms import from_storage, python_converter
+from engine.types.kinds import type_text
+from mantis_cli.output.progress import Progress
+from mantis_cli.schema_text import quote_identifier
+from mantis_cli.signals import SIGNALS
+from mantis_cli.transfer.delimited import Stumbled
+from mantis_cli.transfer.rejects import Rejects
+from mantis_cli.transfer.sources import Source, TypedBlock
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 65_536
+INSERT_ROWS = 1000
+
+
+class Counts(msgspec.Struct):
+    """What a load did."""
+
+    loaded: int = 0
+    rejected: int = 0
+    created: bool = False
+    columns: int = 0
+
+
+class Loader:
+    """One load. session: without an open transaction. pk: key columns of a new table."""
+
+    def __init__(
+        self,
+        session: Session,
+        source: Source,
+        table_name: str,
+        pk: tuple[str, ...],
+        rejects: Rejects | None,
+        progress: Progress,
+    ) -> None:
+        self.session = session
+        self.source = source
+        self.table_name = table_name
+        self.pk = pk
+        self.rejects = rejects
+        self.progress = progress
+        self.counts = Counts()
+
+    def run(self) -> Counts:
+        """Load everything. Raises engine errors; then nothing has changed (Invariant 1)."""
+        while True:
+            try:
+                return self._attempt()
+            except Stumbled:  # the careful path knows better
+                if self.rejects is not None:
+                    self.rejects.restart()
+
+    def _attempt(self) -> Counts:
+        self.counts = Counts()
+        self.session.execute("BEGIN")
+        try:
+            # A statement of the transaction takes its snapshot.
+            table = self._existing()
+            if table is None:
+                self._load_new()
+            elif self.pk:
+                raise click.UsageError(
+                    f"table {table.name} exists already; --pk is for a new table"
+                )
+            else:
+                self._insert_into(table)
+            self.session.execute("COMMIT")
+        except BaseException:
+            if self.session.in_transaction:
+                self.session.rollback()
+            raise
+        self.counts.rejected = self.rejects.count if self.rejects is not None else 0
+        return self.counts
+
+    def _existing(self) -> Table | None:
+        catalog = self.session.transactions.catalog
+        if self.table_name in catalog.views:
+            raise ProgrammingError(f'"{self.table_name}" is a view', sqlstate="42809")
+        table: Table | None = catalog.tables.get(self.table_name)
+        return table
+
+    # ── a new table ──────────────────────────────────────────────────────────────────────────
+    def _load_new(self) -> None:
+        self.progress.stage("reading", None)
+        types = self.source.detect()
+        self.session.execute(create_statement(self.table_name, self.source.names, types, self.pk))
+        transaction = self.session.transaction
+        assert transaction is not None
+        table: Table = transaction.catalog.tables[self.table_name]
+        self.counts.created = True
+        self.counts.columns = len(types)
+        self.progress.stage("loading", None)
+        blocks = self._counted(self.source.typed_blocks(types))
+        if table.primary_key:
+            batches = self._keyed_batches(table, blocks)
+        else:
+            batches = _rowid_batches(blocks)
+        transaction.loads = {table.table_id: batches}
+
+    def _counted(self, blocks: Iterable[TypedBlock]) -> Iterator[TypedBlock]:
+        for block in blocks:
+            self.counts.loaded += block.row_count
+            self.progress.advance(block.row_count)
+            yield block
+
+    def _keyed_batches(
+        self, table: Table, blocks: Iterable[TypedBlock]
+    ) -> Iterator[pa.RecordBatch]:
+        """All rows sorted by the primary key (they are held in memory, as columns)."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        tables, lines = [], []
+        names = [str(place) for place in range(len(table.columns))]
+        for block in blocks:
+            self._require_keys(table, block)
+            tables.append(pa.table(block.arrays, names))
+            lines.append(block.lines or [0] * block.row_count)
+        if not tables:
+            return
+        whole = pa.concat_tables(tables)
+        if table.key_column is not None:
+            keys = whole.column(table.key_column).combine_chunks()
+        else:
+            encode = primary_key_codec(table).encode
+            parts = [whole.column(place).to_pylist() for place in table.primary_key]
+            keys = pa.array([encode(values) for values in zip(*parts)], pa.binary())
+            whole = whole.add_column(0, "key", keys)
+        if len(keys) > 1 and not pc.all(pc.less(keys[:-1], keys[1:])).as_py():
+            order = pc.sort_indices(keys)
+            order = self._without_repeats(table, whole, keys.take(order), order, lines)
+            whole = whole.take(order)
+        for batch in whole.combine_chunks().to_batches(max_chunksize=BATCH_ROWS):
+            SIGNALS.check()
+            yield batch
+
+    def _require_keys(self, table: Table, block: TypedBlock) -> None:
+        for place in table.primary_key:
+            if block.arrays[place].null_count:
+                row = block.arrays[place].is_null().index(True).as_py()
+                line = block.lines[row] if block.lines else 0
+                name = table.columns[place].name
+                raise NotNullViolation(
+                    f'{_where(line)}null value in key column "{name}"',
+                    table=table.name,
+                    columns=(name,),
+                )
+
+    def _without_repeats(
+        self, table: Table, whole: pa.Table, keys: pa.Array, order: pa.Array, lines: list[list[int]]
+    ) -> pa.Array:
+        """`order` without rows whose key came before: they are rejected, or the first raised."""
+        import pyarrow.compute as pc
+
+        if len(keys) < 2:
+            return order
+        repeats = pc.equal(keys[:-1], keys[1:])
+        if not pc.any(repeats).as_py():
+            return order
+        places = [place + 1 for place, repeat in enumerate(repeats.to_pylist()) if repeat]
+        flat = [line for part in lines for line in part]
+        names = [table.columns[place].name for place in table.primary_key]
+        first = whole.num_columns - len(table.columns)
+        for place in places:
+            row = order[place].as_py()
+            values = [whole.column(first + p)[row].as_py() for p in table.primary_key]
+            reason = f"duplicate key ({', '.join(names)}) = ({', '.join(map(str, values))})"
+            if self.rejects is None:
+                raise UniqueViolation(
+                    _where(flat[row]) + reason,
+                    table=table.name,
+                    constraint=table.primary_key_name,
+                    columns=tuple(names),
+                )
+            text = ",".join(str(column[row].as_py()) for column in whole.columns[first:])
+            self.rejects.add(flat[row], reason, text)
+        self.counts.loaded -= len(places)
+        gone = set(places)
+        return order.take([place for place in range(len(order)) if place not in gone])
+
+    # ── an existing table ────────────────────────────────────────────────────────────────────
+    def _insert_into(self, table: Table) -> None:
+        places = match_columns(table, self.source.names)
+        types = [table.columns[place].type for place in places]
+        self.counts.columns = len(types)
+        names = ", ".join(quote_identifier(table.columns[place].name) for place in places)
+        marks = ", ".join("?" * len(places))
+        sql = f"INSERT INTO {quote_identifier(table.name)} ({names}) VALUES ({marks})"
+        converters = [_python_converter(sql_type) for sql_type in types]
+        self.progress.stage("inserting", None)
+        with SIGNALS.cancellable(self.session.cancel):
+            for block in self.source.typed_blocks(types):
+                rows = _python_rows(block, converters)
+                lines = block.lines or [0] * block.row_count
+                for start in range(0, len(rows), INSERT_ROWS):
+                    stop = start + INSERT_ROWS
+                    self._insert(sql, rows[start:stop], lines[start:stop])
+                    self.progress.advance(min(stop, len(rows)) - start)
+
+    def _insert(self, sql: str, rows: list[tuple[Any, ...]], lines: list[int]) -> None:
+        if self.rejects is not None:
+            self._insert_singly(sql, rows, lines)
+            return
+        given = 0
+
+        def counted() -> Iterator[tuple[Any, ...]]:
+            nonlocal given
+            for row in rows:
+                given += 1
+                yield row
+
+        try:
+            self.session.execute_many(sql, counted())
+        except (DataError, IntegrityError) as error:
+            if lines and 0 < given <= len(lines) and lines[given - 1]:
+                error.message = _where(lines[given - 1]) + error.message
+            error.span = None  # it points into a statement that nobody wrote
+            raise
+        self.counts.loaded += len(rows)
+
+    def _insert_singly(self, sql: str, rows: list[tuple[Any, ...]], lines: list[int]) -> None:
+        """Row by row, each behind a savepoint, so that a bad one costs only itself."""
+        assert self.rejects is not None
+        for row, line in zip(rows, lines):
+            self.session.execute("SAVEPOINT import_row")
+            try:
+                self.session.execute(sql, row)
+                self.counts.loaded += 1
+            except (DataError, IntegrityError) as error:
+                self.session.execute("ROLLBACK TO SAVEPOINT import_row")
+                text = ",".join("" if value is None else str(value) for value in row)
+                self.rejects.add(line, error.message, text)
+            self.session.execute("RELEASE SAVEPOINT import_row")
+
+
+def create_statement(
+    name: str, columns: Sequence[str], types: Sequence[SqlType], pk: tuple[str, ...]
+) -> str:
+    """CREATE TABLE for the detected columns. Raises UsageError for an unknown key column."""
+    folded = {column.lower(): column for column in columns}
+    key = []
+    for column in pk:
+        if column.lower() not in folded:
+            raise click.UsageError(f"--pk {column}: no such column; there are {', '.join(columns)}")
+        key.append(folded[column.lower()])
+    parts = [
+        f"{quote_identifier(column)} {type_text(sql_type)}"
+        for column, sql_type in zip(columns, types)
+    ]
+    if key:
+        parts.append(f"PRIMARY KEY ({', '.join(map(quote_identifier, key))})")
+    return f"CREATE TABLE {quote_identifier(name)} ({', '.join(parts)})"
+
+
+def match_columns(table: Table, names: Sequence[str]) -> list[int]:
+    """The table's position of each source column: by name, or in order when no name fits and the
+    counts agree. Raises ProgrammingError 42703."""
+    by_name = {column.name.lower(): place for place, column in enumerate(table.columns)}
+    found = [by_name.get(name.lower()) for name in names]
+    if all(place is None for place in found) and len(names) == len(table.columns):
+        return list(range(len(names)))
+    unknown = [name for name, place in zip(names, found) if place is None]
+    if unknown:
+        raise ProgrammingError(
+            f'table {table.name} has no column "{unknown[0]}"',
+            sqlstate="42703",
+            hint=f"its columns are {', '.join(column.name for column in table.columns)}",
+        )
+    return [place for place in found if place is not None]
+
+
+def _rowid_batches(blocks: Iterable[TypedBlock]) -> Iterator[pa.RecordBatch]:
+    """Blocks with ascending rowids in front."""
+    import numpy as np
+    import pyarrow as pa
+
+    following = 1
+    for block in blocks:
+        rowids = pa.array(np.arange(following, following + block.row_count, dtype=np.int64))
+        following += block.row_count
+        names = ["key", *map(str, range(len(block.arrays)))]
+        yield pa.RecordBatch.from_arrays([rowids, *block.arrays], names)
+
+
+def _python_converter(sql_type: SqlType) -> Callable[[Any], Any] | None:
+    """Stored value → what a statement's parameter takes."""
+    unstored, python = from_storage(sql_type), python_converter(sql_type)
+    if unstored is None or python is None:
+        return unstored or python
+    return lambda value: python(unstored(value))
+
+
+def _python_rows(
+    block: TypedBlock, converters: Sequence[Callable[[Any], Any] | None]
+) -> list[tuple[Any, ...]]:
+    columns = []
+    for array, convert in zip(block.arrays, converters):
+        values = array.to_pylist()
+        if convert is not None:
+            values = [None if value is None else convert(value) for value in values]
+        columns.append(values)
+    return list(zip(*columns))
+
+
+def _where(line: int) -> str:
+    return f"line {line}: " if line else ""
