@@ -263,14 +263,18 @@ def _open_engine(
 ) -> _Engine:
     file = vfs.open(path, readonly=options.readonly)
     lock_path = f"{path}-lock"
+    lock_written = False
     try:
         _take_lock(vfs, file, path, lock_path, not options.readonly, wait_s)
         # The file may have been replaced while we waited; the lock is on what we opened.
         key = _engine_key(vfs, path)
         if not options.readonly:
             _write_lock_file(vfs, lock_path, now())
+            lock_written = True
         store = FileStore(vfs, path, file, options)
     except BaseException:
+        if lock_written:
+            vfs.remove(lock_path)  # Invariant 2: while the lock is still held
         file.close()
         raise
     engine = _Engine(vfs, path, key, store)

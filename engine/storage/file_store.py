@@ -234,7 +234,7 @@ class FileStore(MvccStore):
                 payload = encode_msgpack((commit_ts, self._clock_us(), ops))
                 size = len(payload)
                 if size > self._small_size:
-                    self._require_sizes(ops)
+                    self._require_sizes(writes, size)
                 interrupt: BaseException | None = None
                 records: list[tuple[int, int, bytes]] = []
                 if size > CHUNK_SIZE:
@@ -353,23 +353,30 @@ class FileStore(MvccStore):
             policy = self._policies[name] = parse_policy(name)
         return policy
 
-    def _require_sizes(self, ops: Sequence[Op]) -> None:
+    def _require_sizes(self, writes: Writes, size: int) -> None:
+        """Refuse what a page cannot keep. size: of all writes, encoded, in bytes."""
         longest = self.capabilities.max_key_size
-        for tree_id, key, row in ops:
-            if tree_id == TREE_DIRECTORY and row is not None:
-                require_columns_fit(decode_tree_spec(row), self.data.meta.page_size)
-            if isinstance(key, bytes) and len(key) > longest:
-                raise DataError(
-                    f"a key of {len(key)} bytes is longer than the {longest} that a page of "
-                    f"{self.data.meta.page_size} bytes takes",
-                    sqlstate="54000",
-                    hint="index a shorter expression, or create the database with larger pages",
-                )
-            for value in row or ():
-                if isinstance(value, (str, bytes)) and len(value) > MAX_TEXT_SIZE:
+        for tree_id, changes in writes.items():
+            if tree_id == TREE_DIRECTORY:
+                for row in changes.values():
+                    if row is not None:
+                        require_columns_fit(decode_tree_spec(row), self.data.meta.page_size)
+            elif changes and isinstance(next(iter(changes)), bytes):
+                key_size = max([len(key) for key in changes if isinstance(key, bytes)])
+                if key_size > longest:
                     raise DataError(
-                        f"a value of {len(value)} characters is too long", sqlstate="54000"
+                        f"a key of {key_size} bytes is longer than the {longest} that a page of "
+                        f"{self.data.meta.page_size} bytes takes",
+                        sqlstate="54000",
+                        hint="index a shorter expression, or create the database with larger pages",
                     )
+            if size > MAX_TEXT_SIZE:  # else no value can be longer
+                for row in changes.values():
+                    for value in row or ():
+                        if isinstance(value, (str, bytes)) and len(value) > MAX_TEXT_SIZE:
+                            raise DataError(
+                                f"a value of {len(value)} characters is too long", sqlstate="54000"
+                            )
 
     # ── before a commit ──────────────────────────────────────────────────────────────────────
     def _prepare_commit(self) -> None:

@@ -55,6 +55,9 @@ _T = TypeVar("_T")
 SYSTEM_SPECS = (DIRECTORY_SPEC, CATALOG_SPEC)
 
 
+MANY = 16  # changes of a tree from which looking for a whole new set of keys pays
+
+
 class StoreState:
     """The trees as of one checkpoint with the generations above it."""
 
@@ -399,6 +402,9 @@ class MvccStore:
         for tree_id, changes in writes.items():
             memtree = active.get(tree_id)
             if memtree is None:  # dropped by this very write set
+                continue
+            if len(changes) > MANY and memtree.versions.keys().isdisjoint(changes):
+                memtree.put_new(changes, commit_ts)
                 continue
             put = memtree.put
             for key, row in changes.items():

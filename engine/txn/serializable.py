@@ -19,7 +19,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.errors import SerializationFailure
 from engine.storage.store import CATALOG_TREE, Key, Row
@@ -119,6 +119,16 @@ class SerializableTransaction(Transaction):
     def lock_for_update(self, tree_id: int, key: Key) -> Row | None:
         self._reads_of(tree_id).add_key(key)
         return Transaction.lock_for_update(self, tree_id, key)
+
+    def modify(
+        self,
+        table_id: int,
+        key: Key,
+        change: Callable[[Row, Any], Mapping[int, Mapping[Key, Row | None]] | None],
+        argument: Any,
+    ) -> bool:
+        self._reads_of(table_id).add_key(key)
+        return Transaction.modify(self, table_id, key, change, argument)
 
     def insert(self, tree_id: int, key: Key, row: Row) -> None:
         self._reads_of(tree_id).add_key(key)

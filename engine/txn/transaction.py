@@ -1,4 +1,4 @@
-"""A transaction: its states, statements and end. Reads are in snapshot.py, writes in write_set.py.
+"""A transaction: its states, statements and end. Reads: snapshot.py; writes: write_set.py.
 
 States
     active ──statement fails: abort_statement──► failed ──rollback_to──► active
@@ -30,14 +30,15 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import InterfaceError
 from engine.storage.store import CATALOG_TREE
 from engine.txn.isolation import IsolationLevel
+from engine.txn.savepoints import Savepoints
 from engine.txn.snapshot import NO_SNAPSHOT
-from engine.txn.write_set import Writes, require_active
+from engine.txn.write_set import require_active
 
 if TYPE_CHECKING:
     from engine.txn.manager import TransactionManager
 
 
-class Transaction(Writes):
+class Transaction(Savepoints):
     """Made by TransactionManager.begin. status: 'active', 'failed', 'committed', 'rolled back'.
     durability: the policy of this commit, None for the database's. loads: rows of tables that
     this transaction creates, built by the commit (engine.storage.bulk_load), or None."""
@@ -47,7 +48,7 @@ class Transaction(Writes):
     def __init__(
         self, manager: TransactionManager, txn_id: int, level: IsolationLevel, read_only: bool
     ) -> None:
-        Writes.__init__(self, manager, txn_id, level, read_only)
+        Savepoints.__init__(self, manager, txn_id, level, read_only)
         self.status = "active"
         self.durability: str | None = None
         self.loads: Mapping[int, Iterable[Any]] | None = None
@@ -64,6 +65,7 @@ class Transaction(Writes):
             self._end_statement()
         if self.snapshot is NO_SNAPSHOT:
             self.snapshot = self.manager.store.snapshot()
+            self._set_catalog(None)
         elif (
             self.level.statement_snapshots
             and self.snapshot.commit_ts != self.manager.store.visible_ts
@@ -71,6 +73,7 @@ class Transaction(Writes):
             before = self.snapshot
             self.snapshot = self.manager.store.snapshot()
             before.close()
+            self._set_catalog(self._catalog)
 
     def abort_statement(self) -> None:
         """The statement failed: undo it. The transaction is failed; what a savepoint can still
@@ -84,18 +87,11 @@ class Transaction(Writes):
         self.status = "failed"
 
     def rollback_to(self, name: str) -> None:
-        """As Writes.rollback_to; also makes a failed transaction active again."""
-        Writes.rollback_to(self, name)
+        """As Savepoints.rollback_to; also makes a failed transaction active again."""
+        Savepoints.rollback_to(self, name)
         self.status = "active"
 
     # ── schema ───────────────────────────────────────────────────────────────────────────────
-    @property
-    def catalog(self) -> Any:
-        """The schema this statement sees, with the transaction's own changes."""
-        if self._catalog is not None:
-            return self._catalog
-        return self.manager.catalog_at(self.snapshot)
-
     def lock_schema(self) -> None:
         """Every schema change takes this first, then X on each table it changes or drops: one
         change at a time, on the newest schema.
@@ -105,7 +101,7 @@ class Transaction(Writes):
     def set_catalog(self, catalog: Any) -> None:
         """The schema after this transaction's own change (whose rows the caller wrote)."""
         self.lock_schema()
-        self._catalog = catalog
+        self._set_catalog(catalog)
 
     def lock_table(self, table_id: int, mode: str) -> None:
         """Hold a mode of lock_manager.MODES on the table until the end of the transaction.

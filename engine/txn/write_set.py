@@ -1,17 +1,15 @@
-"""The private write set: own rows, the locks that guard them, and what undoes them.
+"""The private write set: own rows and the locks that guard them. Undoing is in savepoints.py.
 
 Definitions
     covered   a key that needs no lock because the caller holds the lock of another key that
               decides it (an entry of an index is decided by its row)
-    mark      a savepoint: its name, what undoes the writes since, and how many locks were held
 
 Invariants
 1. A key is locked before the newest committed row is read, and stays locked to the end of the
    transaction (or to the rollback to an earlier savepoint). So that row cannot change any more.
 2. A key is in `held` before its lock is taken; giving back checks who holds it. So an exception at
    any point leaks no lock.
-3. `undo` has the first old value of each key since the statement began; a mark's `undo` the first
-   since the mark. Putting them back needs no I/O and cannot fail.
+3. `undo` has the first old value of each key since the statement began.
 4. The first write to a tree takes IX on it and then looks whether its schema changed since the
    snapshot (40001). So a plan never writes into a table of another shape.
 
@@ -20,11 +18,10 @@ First updater wins: see `lock_for_update`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import (
-    ProgrammingError,
     ReadOnly,
     SerializationFailure,
     TransactionAborted,
@@ -36,18 +33,6 @@ from engine.txn.snapshot import UNWRITTEN, Reads, TreeState
 
 if TYPE_CHECKING:
     from engine.txn.manager import TransactionManager
-
-
-class Mark:
-    """A savepoint. undo: tree_id → key → old own value. held: tree_id → number of locks."""
-
-    __slots__ = ("catalog", "held", "name", "undo")
-
-    def __init__(self, name: str, held: dict[int, int], catalog: Any) -> None:
-        self.name = name
-        self.held = held
-        self.catalog = catalog
-        self.undo: dict[int, dict[Key, Any]] = {}
 
 
 def key_exists(tree_id: int, key: Key) -> UniqueViolation:
@@ -62,7 +47,7 @@ class Writes(Reads):
     """The writing half of a transaction. Every method may wait for a lock, and then raises
     LockTimeout, DeadlockDetected, QueryCanceled, or InterfaceError when the database closes."""
 
-    __slots__ = ("_catalog", "_marks", "_shared", "level", "lock_timeout_s", "manager", "read_only")
+    __slots__ = ("_shared", "level", "lock_timeout_s", "manager", "read_only")
 
     def __init__(
         self, manager: TransactionManager, txn_id: int, level: IsolationLevel, read_only: bool
@@ -72,8 +57,6 @@ class Writes(Reads):
         self.level = level
         self.read_only = read_only
         self.lock_timeout_s = manager.lock_timeout_s
-        self._marks: list[Mark] = []
-        self._catalog: Any = None
         self._shared: Any = None  # a snapshot newer than ours, for checks of unique prefixes
 
     @property
@@ -90,17 +73,11 @@ class Writes(Reads):
         row may differ from the one the statement read, and the caller re-checks its predicate.
         """
         tree = self.trees.get(tree_id) or self.write_tree(tree_id)
-        if tree.locks.get(key) is not self:
-            self._lock(tree, key)
-            if self.level.conflict_aborts and self.manager.store.latest_commit_ts(
-                tree_id, key, self.snapshot
-            ):
-                raise SerializationFailure(
-                    "the row was changed by a transaction that committed after this one's snapshot",
-                    hint="run the transaction again",
-                )
-        row: Row | None = tree.own.get(key, UNWRITTEN)
-        return tree.newest(key) if row is UNWRITTEN else row
+        if tree.locks.get(key) is self:
+            row: Row | None = tree.own.get(key, UNWRITTEN)
+            return tree.newest(key) if row is UNWRITTEN else row
+        self._lock(tree, key)
+        return self._newest_of(tree, key)
 
     def insert(self, tree_id: int, key: Key, row: Row) -> None:
         """Add a row. Waits while another transaction holds the key; then raises UniqueViolation
@@ -151,6 +128,38 @@ class Writes(Reads):
         """Remove the row of a key: locks it like lock_for_update unless it is locked already."""
         self.put(tree_id, key, None)
 
+    def modify(
+        self,
+        table_id: int,
+        key: Key,
+        change: Callable[[Row, Any], Mapping[int, Mapping[Key, Row | None]] | None],
+        argument: Any,
+    ) -> bool:
+        """Change the row of a key, if the statement sees one: `change` as in
+        TransactionManager.modify_one. Returns whether there was something to change."""
+        tree = self.trees.get(table_id) or self.write_tree(table_id)
+        row: Row | None = tree.visible(key)
+        if row is UNWRITTEN:
+            row = self.snapshot.get(table_id, key)
+            if row is None:
+                return False
+            self._lock(tree, key)
+            # Measured: while nothing was committed since the snapshot, its row is the newest.
+            if self.manager.store.visible_ts != self.snapshot.commit_ts:
+                row = self._newest_of(tree, key)
+        elif row is not None:
+            row = tree.own[key]  # the lock is held since it was written
+        writes = None if row is None else change(row, argument)
+        if writes is None:
+            return False
+        for tree_id, rows in writes.items():
+            tree = self.trees.get(tree_id) or self.write_tree(tree_id)
+            own, undo = tree.own, tree.undo
+            for changed, new in rows.items():
+                undo.setdefault(changed, own.get(changed, UNWRITTEN))
+                own[changed] = new
+        return True
+
     def write_covered(self, tree_id: int, key: Key, row: Row | None) -> None:
         """Set or (None) remove an entry whose row the caller has locked: no lock of its own."""
         tree = self.trees.get(tree_id) or self.write_tree(tree_id)
@@ -193,32 +202,6 @@ class Writes(Reads):
         tree.undo.setdefault(entry, own.get(entry, UNWRITTEN))
         own[entry] = row
 
-    # ── savepoints ───────────────────────────────────────────────────────────────────────────
-    def savepoint(self, name: str) -> None:
-        """Mark this point. The same name may be used again: the newest one counts."""
-        self._end_statement()
-        held = {tree_id: len(tree.held) for tree_id, tree in self.trees.items()}
-        self._marks.append(Mark(name, held, self._catalog))
-
-    def rollback_to(self, name: str) -> None:
-        """Undo every write since the savepoint, which stays; give back the row locks taken since.
-        Table locks stay. Raises ProgrammingError (3B001) for an unknown name."""
-        index = _find_mark(self._marks, name)
-        self._end_statement()
-        while len(self._marks) > index + 1:
-            self._undo_mark(self._marks.pop())
-        self._undo_mark(self._marks[-1])
-
-    def release(self, name: str) -> None:
-        """Forget the savepoint and those after it; their writes stay.
-        Raises ProgrammingError (3B001) for an unknown name."""
-        index = _find_mark(self._marks, name)
-        self._end_statement()
-        while len(self._marks) > index:
-            mark = self._marks.pop()
-            if self._marks:
-                _merge_undo(self._marks[-1].undo, mark.undo)
-
     # ── inside ───────────────────────────────────────────────────────────────────────────────
     def write_tree(self, tree_id: int) -> TreeState:
         """The tree's state, made at its first write; takes IX on it (Invariant 4)."""
@@ -239,6 +222,21 @@ class Writes(Reads):
         tree.held.append(key)  # Invariant 2
         if tree.locks.setdefault(key, self) is not self:
             self.manager.lock_manager.wait_row(self, tree.tree_id, key, self.lock_timeout_s)
+
+    def _newest_of(self, tree: TreeState, key: Key) -> Row | None:
+        """The newest row of a key that was just locked; the level decides about a conflict."""
+        row: Row | None = tree.own.get(key, UNWRITTEN)
+        if row is not UNWRITTEN:
+            return row
+        manager = self.manager
+        if self.level.conflict_aborts and manager.store.latest_commit_ts(
+            tree.tree_id, key, self.snapshot
+        ):
+            raise SerializationFailure(
+                "the row was changed by a transaction that committed after this one's snapshot",
+                hint="run the transaction again",
+            )
+        return tree.newest(key)
 
     def _require_unseen(self, tree: TreeState, key: Key) -> None:
         """A key that is free now, but whose row the snapshot still sees, was deleted since: writing
@@ -280,54 +278,9 @@ class Writes(Reads):
             self._shared = self.manager.store.snapshot()
         return self._shared
 
-    def _end_statement(self) -> None:
-        """Make the statement's writes visible to the next one; keep what undoes them if a
-        savepoint may want it."""
-        for tree in self.trees.values():
-            if tree.undo:
-                if self._marks:
-                    _merge_undo(self._marks[-1].undo, {tree.tree_id: tree.undo})
-                tree.end_statement()
-
-    def _undo_mark(self, mark: Mark) -> None:
-        for tree_id, undo in mark.undo.items():
-            tree = self.trees[tree_id]
-            own = tree.own
-            for key, old in undo.items():
-                if old is UNWRITTEN:
-                    own.pop(key, None)
-                else:
-                    own[key] = old
-            tree.ordered = None
-        mark.undo = {}
-        self._catalog = mark.catalog
-        for tree_id, tree in self.trees.items():
-            kept = mark.held.get(tree_id, 0)
-            if len(tree.held) > kept:
-                later = tree.held[kept:]
-                del tree.held[kept:]
-                earlier = set(tree.held)
-                self.manager.lock_manager.release_rows(
-                    self, tree_id, [key for key in later if key not in earlier]
-                )
-
-
-def _find_mark(marks: list[Mark], name: str) -> int:
-    for index in range(len(marks) - 1, -1, -1):
-        if marks[index].name == name:
-            return index
-    raise ProgrammingError(f"savepoint {name!r} does not exist", sqlstate="3B001")
-
 
 def _no_row(key: Key) -> Row | None:
     return None
-
-
-def _merge_undo(into: dict[int, dict[Key, Any]], later: dict[int, dict[Key, Any]]) -> None:
-    """Invariant 3: the older value of a key counts."""
-    for tree_id, undo in later.items():
-        older = into.get(tree_id)
-        into[tree_id] = {**undo, **older} if older else undo
 
 
 def require_active(failed: bool) -> None:

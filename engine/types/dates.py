@@ -63,7 +63,7 @@ def checked_timestamp(us: int) -> int:
 # ── reading ──────────────────────────────────────────────────────────────────────────────────
 def parse_date(text: str) -> int:
     """'2020-01-31' (also 20200131, or a timestamp whose time is dropped). 22007, 22008."""
-    if len(text) == 10 and text[4] == "-":
+    if len(text) == 10 and text[4] == text[7] == "-":
         try:
             return date.fromisoformat(text).toordinal() - EPOCH_ORDINAL
         except ValueError:

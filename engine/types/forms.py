@@ -157,6 +157,9 @@ class Interval(timedelta):
             return False
         return super().__eq__(other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.months, super().__hash__())) if self.months else super().__hash__()
 

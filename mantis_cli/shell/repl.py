@@ -125,6 +125,7 @@ def _prompt_session(shell: Shell, schema: SchemaNames) -> PromptSession[str]:
         enable_open_in_editor=True,
         tempfile_suffix=".sql",
     )
+    session.app.renderer.cpr_not_supported_callback = None  # no warning: the toolbar stays away
     return session
 
 

@@ -24,7 +24,7 @@ from tests.crash.workloads import (
 )
 
 FAULTS = ("EIO", "ENOSPC", "short write", "EINTR", "failed sync", "MemoryError")
-STEP = 1
+STEP = 2
 
 
 class FaultyRun(Run):

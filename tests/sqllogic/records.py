@@ -11,7 +11,8 @@ A file is a list of records parted by blank lines:
     <values, one a line, or "N values hashing to <md5>">
 
 Conditions `skipif X` / `onlyif X` stand before a record; `halt` ends the file; `hash-threshold N`
-changes nothing for a reader of expected results. Types: I integer, T text, R real.
+changes nothing for a reader of expected results. Types: I integer, T text, R real. Queries that
+share a label must give the same values.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ STRICT_GROUP_BY = "PostgreSQL has strict column usage for GROUP BY clauses"
 
 
 class Record(msgspec.Struct, frozen=True):
-    """kind: 'statement' or 'query'. expect: 'ok', 'error' or the query's type letters."""
+    """kind: 'statement' or 'query'. expect: 'ok', 'error', 'count N' or the query's type
+    letters."""
 
     kind: str
     line: int
@@ -77,7 +79,7 @@ def _read_block(block: list[str], line: int) -> Record | str | None:
     if words[0] == "hash-threshold":
         return _read_block(block[1:], line + 1) if len(block) > 1 else None
     if words[0] == "statement":
-        return Record("statement", line, "\n".join(block[1:]), words[1])
+        return Record("statement", line, "\n".join(block[1:]), " ".join(words[1:]))
     if words[0] == "query":
         body = block[1:]
         cut = body.index("----") if "----" in body else len(body)

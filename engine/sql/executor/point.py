@@ -2,8 +2,8 @@
 
 statement                                    autocommit                in a transaction
 SELECT … WHERE whole primary key = values    Store.point_reader        Transaction.get
-INSERT … VALUES (one row)                    manager.write_one         -
-UPDATE, DELETE … WHERE whole primary key =   manager.modify_one        -
+INSERT … VALUES (one row)                    manager.write_one         Transaction.insert
+UPDATE, DELETE … WHERE whole primary key =   manager.modify_one        Transaction.modify
 
 `point(session, vector)` runs outside a transaction, `within(transaction, vector)` inside one whose
 statement has begun. Both check classes of parameters inline; what is not the plain case (another
@@ -103,9 +103,9 @@ def compile_point(
         case QueryPlan():
             return _compile_select(plan, vector, store)
         case InsertPlan():
-            return _compile_insert(plan, vector, catalog), None
+            return _compile_insert(plan, vector, catalog), _insert_within(plan, vector, store)
         case UpdatePlan() | DeletePlan():
-            return _compile_change(plan, vector, catalog), None
+            return _compile_change(plan, vector, catalog)
         case _:
             return None, None
 
@@ -335,6 +335,45 @@ def _compile_insert(plan: InsertPlan, vector: Vector, catalog: Any) -> Point | N
     return _function("point", "session, v", lines, emitter.environment)
 
 
+def _insert_within(plan: InsertPlan, vector: Vector, store: Any) -> Point | None:
+    """The row, then its index entries; a duplicate key fails the statement as a whole."""
+    emitter = Emitter(_no_subplan)
+    made = insert_lines(plan, vector, emitter)
+    if made is None:
+        return None
+    lines, stored = made
+    table = plan.table
+    writer = TableWriter(table)
+    lines += [
+        "if transaction.read_only: return None",
+        f"row = {stored}",
+        f"k = {key_source(table, emitter, emitter.constant(store))}",
+        "try:",
+        f"    transaction.insert({table.table_id}, k, row)",
+    ]
+    for number, index in enumerate(writer.indexes):
+        values = "(" + "".join([f"row[{i}], " for i in index.positions]) + ")"
+        lines.append(f"    e{number} = {emitter.constant(index.encode)}({values}, k)")
+        covered = f"transaction.write_covered({index.index_id}, e{number}, ())"
+        if index.unique:
+            lines += [
+                f"    u{number} = {emitter.constant(index.unique_range)}(row)",
+                f"    if u{number}: transaction.insert_unique({index.index_id}, *u{number}, "
+                f"e{number})",
+                f"    else: {covered}",
+            ]
+        else:
+            lines.append(f"    {covered}")
+    violation, named = emitter.constant(UniqueViolation), emitter.constant(writer.named)
+    done = emitter.constant(Result(None, _NO_ROWS, 1, "INSERT 0 1"))
+    lines += [
+        f"except {violation} as error:",
+        f"    raise {named}(error) from None",
+        f"return {done}",
+    ]
+    return _function("within", "transaction, v", lines, emitter.environment)
+
+
 def compile_bulk(plan: InsertPlan, vector: Vector) -> Point | None:
     """executemany of an INSERT: a generator function (vectors, store, wrong) of (key, row in
     storage form). A value of another class is converted, which may raise; wrong(v) raises for a
@@ -354,10 +393,12 @@ def compile_bulk(plan: InsertPlan, vector: Vector) -> Point | None:
 
 
 # ── UPDATE, DELETE ───────────────────────────────────────────────────────────────────────────
-def _compile_change(plan: UpdatePlan | DeletePlan, vector: Vector, catalog: Any) -> Point | None:
+def _compile_change(
+    plan: UpdatePlan | DeletePlan, vector: Vector, catalog: Any
+) -> tuple[Point | None, Point | None]:
     scan = _whole_key(plan.source)
     if scan is None or plan.returning:
-        return None
+        return None, None
     emitter = Emitter(_no_subplan)
     emitter.hoisting = False
     emitter.known_params = True
@@ -368,25 +409,37 @@ def _compile_change(plan: UpdatePlan | DeletePlan, vector: Vector, catalog: Any)
     else:
         change = _delete_change(plan.table)
     if used is None or change is None:
-        return None
+        return None, None
     table = plan.table
     verb = "UPDATE" if isinstance(plan, UpdatePlan) else "DELETE"
     done = emitter.constant(Result(None, _NO_ROWS, 1, f"{verb} 1"))
     missing = emitter.constant(Result(None, _NO_ROWS, 0, f"{verb} 0"))
     refused = emitter.constant(_REFUSED)
-    lines = [
-        *vector.lines(emitter, used),
-        *_key_lines(emitter, table, scan.access.equal),
+    head = [*vector.lines(emitter, used), *_key_lines(emitter, table, scan.access.equal)]
+    arguments = f"{table.table_id}, k, {emitter.constant(change)}, (k, v)"
+    outside = [
+        *head,
         "s = session.settings.values",
         "if s['default_transaction_read_only']: return None",
         "try:",
-        f"    ts = session.transactions.modify_one({table.table_id}, k, "
-        f"{emitter.constant(change)}, (k, v), {emitter.constant(catalog)}, s['durability'])",
+        f"    ts = session.transactions.modify_one({arguments}, {emitter.constant(catalog)}, "
+        "s['durability'])",
         f"except {refused}:",
         "    return None",
         f"return {done} if ts else None if ts is None else {missing}",
     ]
-    return _function("point", "session, v", lines, emitter.environment)
+    inside = [
+        *head,
+        "if transaction.read_only: return None",
+        "try:",
+        f"    return {done} if transaction.modify({arguments}) else {missing}",
+        f"except {refused}:",
+        "    return None",
+    ]
+    return (
+        _function("point", "session, v", outside, emitter.environment),
+        _function("within", "transaction, v", inside, emitter.environment),
+    )
 
 
 class _Refused(Exception):

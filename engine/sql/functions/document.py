@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from engine.sql.functions import conditional, registry
 from engine.sql.functions.registry import AggregateFunction, ScalarFunction
@@ -167,11 +166,5 @@ def with_generated_parts(text: str) -> str:
     return text
 
 
-def main(path: str) -> None:
-    """Rewrite the marked parts of the file."""
-    document = Path(path)
-    document.write_text(with_generated_parts(document.read_text(encoding="utf-8")), "utf-8")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.stdout.write(with_generated_parts(sys.stdin.read()))

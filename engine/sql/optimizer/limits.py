@@ -149,13 +149,13 @@ def _reverse_for(table: Table, access: Access, wanted: list[tuple[int, bool, boo
     fixed = {column for column, _ in parts[: len(access.equal)]}
     remaining = [part for part in parts if part[0] not in fixed]
     reverse: bool | None = None
-    unique = access.index is None
+    unique = access.index is None and bool(table.primary_key)
     for column, descending, nulls_first in wanted:
         if column in fixed:
             continue
         if not remaining:
             # All of a primary key is used up: nothing is left to order.
-            return reverse or False if unique else None
+            return bool(reverse) if unique else None
         part_column, part_descending = remaining.pop(0)
         if part_column != column:
             return None

@@ -382,8 +382,13 @@ class Emitter:
             else:
                 text = f"{self.constant(function.implementation)}({', '.join(firsts)})"
             return _guarded_value(tests, text)
-        args = ", ".join([self.value(arg, scope) for arg in expr.args])
-        return f"{self.constant(function.implementation)}({args})"
+        values = [self.value(arg, scope) for arg in expr.args]
+        if function.name == "coalesce":
+            # No argument after the first that is not NULL is evaluated: it may divide by zero.
+            names = [self.temp() for _ in values[:-1]]
+            tests = [f"{n} if ({n} := {v}) is not None else" for n, v in zip(names, values)]
+            return f"({' '.join(tests)} {values[-1]})"
+        return f"{self.constant(function.implementation)}({', '.join(values)})"
 
     def _inline(self, function: ScalarFunction, firsts: list[str], names: list[str]) -> str:
         """The operator itself; out of range, the implementation is called to raise its error."""
