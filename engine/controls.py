@@ -303,10 +303,14 @@ def _run_bulk(
         entry.given(params[: len(params) - len(literals)])  # type: ignore[index]
 
     writer = TableWriter(entry.plan.table)  # type: ignore[union-attr]
-    pairs = bulk(vectors, session.store, wrong)
+
+    def again(key: Any) -> None:
+        raise writer.duplicate(key)
+
     total = 0
-    while batch := list(islice(pairs, _BATCH_ROWS)):
-        writer.insert_pairs(transaction, batch)
-        total += len(batch)
+    remaining = iter(vectors)
+    while rows := bulk(islice(remaining, _BATCH_ROWS), session.store, wrong, again):
+        writer.insert_many(transaction, rows)
+        total += len(rows)
         session.poll()
     return total

@@ -45,8 +45,9 @@ from engine.session import Session
 from engine.settings import Settings
 from engine.storage.buffer_pool import Io
 from engine.storage.data_file import create_file
-from engine.storage.file_store import FileStore, StoreOptions
+from engine.storage.file_store import FileStore
 from engine.storage.page import PAGE_SIZE_DEFAULT
+from engine.storage.recoverable_store import StoreOptions
 from engine.storage.store import CATALOG_TREE, Row, Snapshot
 from engine.storage.store_stats import store_stats
 from engine.txn.manager import TransactionManager

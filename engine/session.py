@@ -32,17 +32,15 @@ from engine import controls
 from engine.errors import (
     Error,
     InterfaceError,
-    QueryCanceled,
-    ReadOnly,
-    StatementTimeout,
-    TransactionAborted,
-    TransactionStateError,
+    ProgrammingError,
 )
 from engine.plan_cache import Hit, PlanCache
 from engine.result import Result
+from engine.session_transactions import SessionTransactions
 from engine.settings import Settings
 from engine.sql import ast
 from engine.sql.executor.row.context import Context
+from engine.sql.functions.environment import begin_statement as begin_volatile_statement
 from engine.sql.grammar import parse
 from engine.statements import Entry, Params, bind_statement, compile_statement
 from engine.types import TypeMismatch, from_python
@@ -58,23 +56,14 @@ _PLANNED_WORDS = frozenset(
 )
 
 
-class Session:
+class Session(SessionTransactions):
     """See the module header. `autocommit` True: each statement outside BEGIN is its own
     transaction; False: the first statement opens one (PEP 249)."""
 
     __slots__ = (
-        "_canceled",
-        "_deadline",
-        "_running",
         "_texts",
-        "autocommit",
         "cache",
-        "clock",
-        "closed",
-        "settings",
         "store",
-        "transaction",
-        "transactions",
     )
 
     def __init__(
@@ -86,18 +75,12 @@ class Session:
         autocommit: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        SessionTransactions.__init__(
+            self, transactions, Settings() if settings is None else settings, autocommit, clock
+        )
         self.store = store
-        self.transactions = transactions
-        self.settings = Settings() if settings is None else settings
-        self.autocommit = autocommit
-        self.transaction: Transaction | None = None
         self.cache = PlanCache(self.settings.values["plan_cache_size"])
-        self.closed = False
         self._texts = self.cache.texts.young
-        self.clock = clock
-        self._canceled = False
-        self._deadline: float | None = None
-        self._running: Transaction | None = None
 
     # ── the pipeline ─────────────────────────────────────────────────────────────────────────
     def execute(self, sql: str, params: Params = ()) -> Result:
@@ -114,6 +97,10 @@ class Session:
             if error.sql is None:
                 error.sql = sql
             raise
+        except RecursionError:
+            # The grammar bounds nesting; what passes it and still is too deep for the stack of
+            # this caller is refused like the rest.
+            raise too_complex(sql) from None
 
     def _specialized(self, hit: Hit, params: Params) -> Result | None:
         """The answer of a specialised plan (engine.sql.executor.point), or None."""
@@ -143,7 +130,7 @@ class Session:
 
     def _statement(self, sql: str, params: Params) -> Result:
         """Control statements run as they are; all others inside a transaction's statement."""
-        self._require_open()
+        self.require_open()
         if _first_word(sql) in _PLANNED_WORDS:
             if self.transaction is None and self.autocommit:
                 hit = self.cache.find(sql, self.transactions.catalog)
@@ -156,7 +143,7 @@ class Session:
         try:
             statement = parse(sql)
         except Error:
-            self._fail()
+            self.fail()
             raise
         if isinstance(statement, controls.CONTROL_STATEMENTS):
             return self._control(sql, statement, params)
@@ -227,6 +214,8 @@ class Session:
     ) -> Result:
         """Execute a compiled statement; ends the transaction when it is the statement's own."""
         self.require_writable(entry, transaction)
+        if entry.volatile:
+            begin_volatile_statement((id(transaction.manager), transaction.txn_id))
         rows, count, tag = entry.run(Context(vector, transaction, self.poll), transaction)
         if entry.streams:
             return self._rows(entry, rows, transaction, own)
@@ -261,7 +250,7 @@ class Session:
     def execute_many(self, sql: str, seq: Iterable[Params]) -> Result:
         """Run one statement for each parameter set, all in one transaction. The statement must
         not return rows. Nothing happens when one of them fails."""
-        self._require_open()
+        self.require_open()
         transaction, own = self.begin_statement()
         total = 0
         tag = ""
@@ -289,141 +278,13 @@ class Session:
         try:
             return controls.run_control(self, sql, statement, params)
         except Error:
-            self._fail()
+            self.fail()
             raise
-
-    def begin(self, isolation: str | None = None, read_only: bool | None = None) -> Transaction:
-        """Open a transaction. Raises TransactionStateError 25001 when one is open."""
-        self._require_open()
-        if self.transaction is not None:
-            raise TransactionStateError(
-                "there is already a transaction in progress",
-                sqlstate="25001",
-                hint="COMMIT or ROLLBACK it first; SAVEPOINT nests.",
-            )
-        self.transaction = self._new_transaction(isolation, read_only)
-        return self.transaction
-
-    def _new_transaction(
-        self, isolation: str | None = None, read_only: bool | None = None
-    ) -> Transaction:
-        values = self.settings.values
-        if read_only is None:
-            read_only = values["default_transaction_read_only"]
-        transaction: Transaction = self.transactions.begin(
-            isolation or values["default_transaction_isolation"], read_only=read_only
-        )
-        transaction.durability = values["durability"]
-        if values["lock_timeout"]:
-            transaction.lock_timeout_s = values["lock_timeout"] / 1000
-        return transaction
-
-    def begin_statement(self) -> tuple[Transaction, bool]:
-        """(the transaction the next statement runs in, its statement begun; whether it is the
-        statement's own)."""
-        transaction = self.transaction
-        own = transaction is None and self.autocommit
-        if transaction is None:
-            transaction = self._new_transaction()
-            if not self.autocommit:
-                self.transaction = transaction
-        self._canceled = False
-        timeout_ms = self.settings.values["statement_timeout"]
-        self._deadline = self.clock() + timeout_ms / 1000 if timeout_ms else None
-        transaction.begin_statement()
-        self._running = transaction
-        return transaction, own
-
-    def end_statement(self, transaction: Transaction, own: bool) -> None:
-        """The statement succeeded."""
-        self._running = None
-        if own:
-            transaction.commit()
-
-    def abort_statement(self, transaction: Transaction, own: bool) -> None:
-        """The statement failed (Invariant 1)."""
-        self._running = None
-        if own:
-            transaction.rollback()
-        else:
-            transaction.abort_statement()
-
-    def _fail(self) -> None:
-        """A statement failed before it began: an explicit transaction is failed by it."""
-        transaction = self.transaction
-        if transaction is not None and transaction.status == "active":
-            transaction.begin_statement()
-            transaction.abort_statement()
-
-    def commit(self) -> None:
-        """End the open transaction; nothing to do when there is none. A failed one is rolled
-        back. Raises what Transaction.commit raises; the transaction is over either way."""
-        transaction, self.transaction = self.transaction, None
-        if transaction is not None:
-            transaction.commit()
-
-    def rollback(self) -> None:
-        """Forget the open transaction; nothing to do when there is none."""
-        transaction, self.transaction = self.transaction, None
-        if transaction is not None:
-            transaction.rollback()
-
-    def require_active(self) -> None:
-        """Raise TransactionAborted (25P02) when the open transaction has failed."""
-        if self.status == "failed":
-            raise TransactionAborted(
-                "current transaction is aborted, commands ignored until end of transaction block",
-                hint="ROLLBACK, or ROLLBACK TO a savepoint.",
-            )
-
-    def require_writable(self, entry: Entry, transaction: Transaction) -> None:
-        """Raise ReadOnly (25006) for a write in a read-only transaction."""
-        if entry.writes and transaction.read_only:
-            raise ReadOnly("cannot write in a read-only transaction")
-
-    def current_catalog(self) -> Any:
-        """The schema as a statement would see it now."""
-        transaction, own = self.begin_statement()
-        catalog = transaction.catalog
-        self.end_statement(transaction, own)
-        return catalog
 
     def reset_cache(self) -> None:
         """Forget every plan; the size follows the setting."""
         self.cache = PlanCache(self.settings.values["plan_cache_size"])
         self._texts = self.cache.texts.young
-
-    @property
-    def in_transaction(self) -> bool:
-        return self.transaction is not None
-
-    @property
-    def status(self) -> str:
-        """'idle', 'active' or 'failed'."""
-        transaction = self.transaction
-        if transaction is None:
-            return "idle"
-        return "failed" if transaction.status == "failed" else "active"
-
-    # ── cancellation and the end ─────────────────────────────────────────────────────────────
-    def cancel(self) -> None:
-        """Ask the running statement to stop (57014). Any thread may call it."""
-        self._canceled = True
-        running = self._running
-        if running is not None:
-            running.cancel()
-
-    def poll(self) -> None:
-        """Called from loops. Raises QueryCanceled or StatementTimeout."""
-        if self._canceled:
-            self._canceled = False
-            raise QueryCanceled("canceling statement due to user request")
-        if self._deadline is not None and self.clock() > self._deadline:
-            raise StatementTimeout("canceling statement due to statement timeout")
-
-    def _require_open(self) -> None:
-        if self.closed:
-            raise InterfaceError("the session is closed")
 
     def close(self) -> None:
         """Roll back what is open. Idempotent."""
@@ -439,3 +300,15 @@ def _first_word(sql: str) -> str:
     start = sql.lstrip()[:8].lower()
     word = start.split(None, 1)
     return word[0] if word else ""
+
+
+def too_complex(sql: str) -> ProgrammingError:
+    """54001 for a statement whose tree is deeper than the interpreter's stack."""
+    error = ProgrammingError(
+        "statement is too complex",
+        sqlstate="54001",
+        span=(0, len(sql)),
+        hint="split it, or nest it less deeply",
+    )
+    error.sql = sql
+    return error

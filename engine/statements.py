@@ -64,6 +64,7 @@ class Entry:
         "run",
         "specialized",
         "streams",
+        "volatile",
         "within",
         "writes",
     )
@@ -83,6 +84,7 @@ class Entry:
         self.streams = isinstance(plan, QueryPlan)
         self.writes = not self.streams
         self.params = statement.params
+        self.volatile = statement.volatile
         self.converters = [parameter_converter(spec.type) for spec in statement.params]
         self.literal_types = statement.literal_slots
         self.literal_slots: list[tuple[int, Any]] = [(slot, None) for slot, _ in self.literal_types]

@@ -65,6 +65,12 @@ class LazyGroup(click.Group):
             raise click.UsageError(unknown_word(args[0]), ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click would make it exit code 1
+            raise exits.Exit(exits.BROKEN_PIPE) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -158,7 +164,9 @@ def _positionals(words: list[str]) -> list[int]:
 
 
 def _looks_like_file(word: str, count: int) -> bool:
-    return count > 1 or "." in word or os.sep in word or os.path.exists(word)
+    if "." in word or os.sep in word or os.path.exists(word):
+        return True
+    return count > 1 and not difflib.get_close_matches(word.lower(), COMMANDS, n=1, cutoff=0.75)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -188,8 +196,6 @@ def execute(words: list[str]) -> int:
         return _say("interrupted", exits.INTERRUPTED)
     except exits.Exit as done:
         return done.code
-    except BrokenPipeError:
-        return exits.BROKEN_PIPE
     except errors.Error as error:
         code = _adjusted(exits.exit_code(error))
         return _bug(error) if code == exits.BUG else _draw(error, code)

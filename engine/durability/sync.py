@@ -12,7 +12,8 @@ Invariants
    clean, so a second sync would lie. `failure` is set once and for ever; every waiter of that
    batch raises CommitOutcomeUnknown, every later caller EngineFailed.
 4. An exception from a signal handler (KeyboardInterrupt) never leaves a wait half-way: the wait
-   goes on to its end, and only then is it raised.
+   goes on to its end, and only then is it raised. What was cut short is done again by a helper
+   thread, which signals do not reach; so the lead is never lost.
 
 States of a Ticket: NEW → WAITING (queued behind a leader) → LEADING | SETTLED | FAILED,
 NEW → LEADING (nobody leads) → SETTLED | FAILED. Only the leader changes another's state, with the
@@ -24,6 +25,7 @@ It does not know files or logs: the action it is given does.
 from __future__ import annotations
 
 import threading
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable
 
@@ -32,6 +34,7 @@ import msgspec
 from engine.errors import CommitOutcomeUnknown, EngineFailed, Error
 
 _NEW, _WAITING, _LEADING, _SETTLED, _FAILED = range(5)
+_UNFINISHED = (_NEW, _LEADING)
 RECENT_SYNCS = 512
 
 
@@ -51,11 +54,16 @@ class SyncStats(msgspec.Struct, frozen=True):
 
 
 class _Ticket:
-    __slots__ = ("gate", "position", "state")
+    """One caller. gate: opened by whoever settles the ticket; claim: taken by the one helper
+    thread that may act for it; abandoned: its thread was interrupted and does not act any more."""
+
+    __slots__ = ("abandoned", "claim", "gate", "position", "state")
 
     def __init__(self, position: int | None) -> None:
         self.position = position  # None: wants to lead whatever is durable
         self.state = _NEW
+        self.abandoned = False
+        self.claim = threading.Lock()
         self.gate = threading.Lock()
         self.gate.acquire()
 
@@ -106,21 +114,20 @@ class GroupSync:
         EngineFailed when a sync has failed before.
         """
         ticket = _Ticket(None)
-        interruption: BaseException | None = None
-        while ticket.state != _LEADING:
-            try:
-                self._enter(ticket)
-            except CommitOutcomeUnknown as error:
-                raise self.failed_error() from error
-            except BaseException as error:
-                interruption = error
         try:
-            if interruption is None:
+            self._enter(ticket)
+            if ticket.state == _LEADING:
                 action()
-        finally:
-            self._finish_surely(ticket)
-        if interruption is not None:
-            raise interruption
+                self._finish(ticket)
+        except BaseException:
+            # Invariant 4: no call, so no signal handler, before the helper is started.
+            ticket.abandoned = True
+            if ticket.state == _LEADING:
+                start_new_thread(self._finish_aside, (ticket,))
+            self._await(ticket)
+            raise
+        if ticket.state == _FAILED:
+            raise self.failed_error()
 
     def sync_within(self) -> None:
         """Sync, called from inside `run_exclusive`'s action. Raises as `wait`."""
@@ -145,33 +152,29 @@ class GroupSync:
         if self._on_failure is not None:
             self._on_failure()
 
-    # Invariant 4: each step below can be cut short by an exception and entered again.
-
     def _settle(self, ticket: _Ticket) -> None:
-        interruption: BaseException | None = None
-        self._wait_count += 1
-        while ticket.state != _SETTLED:
-            try:
-                if ticket.state != _LEADING:
-                    self._enter(ticket)
-                else:
-                    self._sync_now()
-                    self._finish(ticket)
-            except Error:
-                self._finish_surely(ticket)
-                raise
-            except BaseException as error:
-                interruption = error
-        if interruption is not None:
-            raise interruption
+        try:
+            self._wait_count += 1
+            self._enter(ticket)
+            if ticket.state == _LEADING:
+                self._lead(ticket)
+        except BaseException:
+            # Invariant 4: no call, so no signal handler, before the helper is started.
+            ticket.abandoned = True
+            if ticket.state in _UNFINISHED:
+                start_new_thread(self._settle_aside, (ticket,))
+            self._await(ticket)
+            raise
+        if ticket.state == _FAILED:
+            raise self.outcome_unknown()
 
     def _enter(self, ticket: _Ticket) -> None:
-        """Become the leader, or wait for the one there is."""
-        if ticket.state == _NEW:
-            with self._mutex:
+        """Become the leader, or wait until a leader has settled the ticket."""
+        with self._mutex:
+            if ticket.state == _NEW:
                 if self.failure is not None:
-                    raise self.outcome_unknown()
-                if ticket.position is not None and self.durable >= ticket.position:
+                    ticket.state = _FAILED
+                elif ticket.position is not None and self.durable >= ticket.position:
                     ticket.state = _SETTLED
                 elif not self._leading:
                     self._leading = True
@@ -181,8 +184,39 @@ class GroupSync:
                     self._waiters.append(ticket)
         while ticket.state == _WAITING:
             ticket.gate.acquire()
-        if ticket.state == _FAILED:
-            raise self.outcome_unknown()
+
+    def _lead(self, ticket: _Ticket) -> None:
+        try:
+            self._sync_now()
+        except Error:
+            self._finish(ticket)
+            raise
+        self._finish(ticket)
+
+    def _await(self, ticket: _Ticket) -> None:
+        """After an interruption: until a helper or a leader has settled the ticket."""
+        while ticket.state in (_WAITING, _LEADING):
+            ticket.gate.acquire()
+
+    def _settle_aside(self, ticket: _Ticket) -> None:
+        """In a helper thread, which no signal reaches: do what the interrupted caller was at."""
+        if not ticket.claim.acquire(blocking=False):
+            return
+        try:
+            if ticket.state == _NEW:
+                self._enter(ticket)
+            if ticket.state == _LEADING:
+                self._lead(ticket)
+        except BaseException:
+            self._finish(ticket)
+        finally:
+            _open_gate(ticket)
+
+    def _finish_aside(self, ticket: _Ticket) -> None:
+        try:
+            self._finish(ticket)
+        finally:
+            _open_gate(ticket)
 
     def _sync_now(self) -> None:
         started = self._timer()
@@ -203,19 +237,13 @@ class GroupSync:
             hint="reopen the database and look whether the transaction is there",
         )
 
-    def _finish_surely(self, ticket: _Ticket) -> None:
-        interruption: BaseException | None = None
-        while ticket.state == _LEADING:
-            try:
-                self._finish(ticket)
-            except BaseException as error:
-                interruption = error
-        if interruption is not None:
-            raise interruption
-
     def _finish(self, ticket: _Ticket) -> None:
-        """Wake all that are covered (or all, after a failure) and hand the lead over."""
+        """Wake all that are covered (or all, after a failure) and hand the lead over.
+
+        Entered again after an interruption it goes on where it was."""
         with self._mutex:
+            if ticket.state != _LEADING:
+                return
             next_leader = None
             for waiter in self._waiters:
                 if waiter.state != _WAITING:
@@ -228,10 +256,22 @@ class GroupSync:
                     next_leader = next_leader or waiter
                     continue
                 waiter.gate.release()
-            ticket.state = _SETTLED
+            # The lead changes hands in one stretch without a call.
+            ticket.state = _SETTLED if self.failure is None else _FAILED
             if next_leader is None:
                 self._leading = False
             else:
                 next_leader.state = _LEADING
-                next_leader.gate.release()
+                if next_leader.abandoned:
+                    start_new_thread(self._settle_aside, (next_leader,))
+                else:
+                    next_leader.gate.release()
             self._waiters = [waiter for waiter in self._waiters if waiter.state == _WAITING]
+
+
+def _open_gate(ticket: _Ticket) -> None:
+    """Open a gate that a leader may have opened already, when the interruption came."""
+    try:
+        ticket.gate.release()
+    except RuntimeError:
+        pass

@@ -5,7 +5,8 @@ Relations are numbered within a statement: every FROM item (table, subquery) has
 `relation`, subqueries included, so a `Column` whose relation is not produced by the query at hand
 is a correlated reference to an outer one.
 
-Implicit conversions are explicit `Cast` nodes. BETWEEN, USING, NATURAL, `*`, IS TRUE and row
+Implicit conversions are explicit `Cast` nodes, left out where the runtime form is the same (integer
+to bigint, varchar to text). BETWEEN, USING, NATURAL, `*`, IS TRUE and row
 lists are already expanded; `a <> b` etc. are `Compare`.
 
 A literal that came from the text may be a `Param` (see `BoundStatement.literal_slots`): plans are
@@ -82,7 +83,9 @@ class Call(Bound, frozen=True, gc=False):
 
 class Compare(Bound, frozen=True, gc=False):
     """op: '=', '<>', '<', '<=', '>', '>=', 'is distinct', 'is not distinct'. Both sides have one
-    type. NULL on either side gives NULL except for the distinct tests."""
+    type, or types of one runtime form (integers of any width; text, varchar, char), compared
+    through engine.types.comparison_key. NULL on either side gives NULL except for the distinct
+    tests."""
 
     op: str
     left: BoundExpr
@@ -264,7 +267,8 @@ Relation: TypeAlias = TableScan | SubqueryScan | JoinTree
 
 class Select(Bound, frozen=True, gc=False):
     """`grouped`: has GROUP BY or aggregates; then `outputs`, `having` and sort keys read
-    GroupKey/AggregateRef only."""
+    GroupKey/AggregateRef only. A correlated subquery above the aggregation still reads Columns of
+    this block; each is one of `group_by`."""
 
     from_: Relation | None
     where: BoundExpr | None
@@ -381,8 +385,9 @@ BoundBody: TypeAlias = (
 
 
 class ParamSpec(Bound, frozen=True, gc=False):
-    """One caller parameter: its position or name, and the type the statement wants (UNKNOWN when
-    nothing decides it: the value's own type is used)."""
+    """One caller parameter: its position or name, and the type the statement wants. UNKNOWN when
+    nothing decides it: the value's own type is used; UNDECIDED when its type was guessed and the
+    statement must be bound again with the value's (engine.types.parameter_converter tells)."""
 
     index: int
     name: str | None
@@ -393,9 +398,12 @@ class BoundStatement(Bound, frozen=True, gc=False):
     """params: the caller's. literal_slots: for each literal that became Param number
     len(params) + i, (slot in the normalised text, its type). baked_slots: literals whose value
     shaped the plan (ORDER BY 1, LIKE patterns kept constant, types): a cached plan fits another
-    text only if these values are equal."""
+    text only if these values are equal. One slot may feed several Params. A literal that
+    engine.types.literal_converter cannot turn into its slot's type needs a plan of its own.
+    volatile: reads the clock or random numbers (functions.environment.begin_statement first)."""
 
     body: BoundBody
     params: tuple[ParamSpec, ...]
     literal_slots: tuple[tuple[int, SqlType], ...]
     baked_slots: tuple[int, ...]
+    volatile: bool = False

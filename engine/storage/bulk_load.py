@@ -57,7 +57,7 @@ def build_loads(data: DataFile, writes: Writes, loads: Loads, reusable_through: 
             row = created.get(tree_id)
             if row is None:
                 raise InternalError(f"a load of tree {tree_id}, which is not new")
-            if tree_id in writes and writes[tree_id]:
+            if writes.get(tree_id):
                 raise InternalError(f"a load of tree {tree_id}, which also has single rows")
             roots[tree_id] = build_tree_from_batches(decode_tree_spec(row), batches, space, sink)
     except BaseException:

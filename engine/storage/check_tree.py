@@ -250,6 +250,13 @@ class _Checker:
                 self.pool.overflow_value(reference)
             except DamageFound as error:
                 yield self._finding("overflow", first, error.message)
+                readable = range(0)
+            else:
+                readable = range(first, first + count)
+            for page_no in readable:  # bytes around the value are under the page's checksum only
+                raw = self.pool.raw(page_no)
+                if page.page_checksum(raw) != int.from_bytes(raw[: page.CHECKSUM_SIZE], "little"):
+                    yield self._finding("checksum", page_no, f"page {page_no}: checksum mismatch")
             pages = range(first, min(first + count, self.limit))
             if not self.reached.isdisjoint(pages):
                 message = f"overflow pages from {first} on are reached twice"

@@ -27,6 +27,7 @@ Does not: read the log, choose when to run (file_store.py does).
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
@@ -186,47 +187,56 @@ def has_changes(generations: Sequence[Generation]) -> bool:
 
 
 class _Job(Generic[_T]):
-    """One action in a thread of its own."""
+    """One action in a thread of its own. Whoever takes `claim` first decides: the thread runs the
+    action, or the caller withdraws it."""
+
+    __slots__ = ("action", "claim", "done", "error", "result")
 
     def __init__(self, action: Callable[[], _T]) -> None:
-        self._action = action
-        self._result: list[_T] = []
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="mantis-checkpoint", daemon=True)
-        self._thread.start()
+        self.action = action
+        self.claim = threading.Lock()
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.error: BaseException | None = None
+        self.result: list[_T] = []
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        if not self.claim.acquire(blocking=False):
+            return
         try:
-            self._result.append(self._action())
+            self.result.append(self.action())
         except BaseException as error:
-            self._error = error
-
-    def wait(self) -> _T:
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._result[0]
+            self.error = error
+        finally:
+            self.done.release()
 
 
 def run_unsignalled(action: Callable[[], _T], *, to_the_end: bool = False) -> _T:
     """Run an action where no signal handler can interrupt it (handlers run in the main thread
-    only) and wait for it. to_the_end: an interrupt of the wait is kept until the action is over.
+    only) and wait for it. An exception of a handler before it has begun withdraws it; later it
+    ends the wait only, and with to_the_end it is kept until the action is over.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.get_ident() != threading.main_thread().ident:
         return action()
-    try:
-        job = _Job(action)
-    except RuntimeError:  # the interpreter is shutting down: no threads, and nobody to signal
-        return action()
+    job = _Job(action)
     interrupt: BaseException | None = None
-    while True:
+    try:
+        _thread.start_new_thread(job.run, ())  # threading.Thread.start is no single step
+        job.done.acquire()
+    except RuntimeError:  # the interpreter is shutting down: no threads, and nobody to signal
+        job.run()
+    except BaseException as caught:
+        if job.claim.acquire(blocking=False) or not to_the_end:
+            raise
+        interrupt = caught
+    while interrupt is not None and job.done.locked():
         try:
-            result = job.wait()
-            break
-        except (KeyboardInterrupt, SystemExit) as caught:
-            if not to_the_end or job._error is caught:
-                raise
+            job.done.acquire()
+            job.done.release()
+        except BaseException as caught:
             interrupt = caught
     if interrupt is not None:
         raise interrupt
-    return result
+    if job.error is not None:
+        raise job.error
+    return job.result[0]

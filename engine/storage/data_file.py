@@ -1,7 +1,7 @@
 """The data file as one checkpoint left it: meta pages, directory, free list, buffer pool.
 
-At creation the file is two sound meta pages of an empty database. Later only checkpoint.py writes it, through `write_pages` and
-`write_meta` here.
+At creation the file is two sound meta pages of an empty database. Later only checkpoint.py (and
+bulk_load.py) write pages, and `write_meta` here the meta pages.
 
     meta N   ──► directory ──► every tree's root          meta N-1 ──► the same, one checkpoint ago
              └─► free list

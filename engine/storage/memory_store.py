@@ -55,7 +55,7 @@ class MemoryStore(MvccStore):
             commit_ts = self.last_ts + 1
             while True:  # Invariant 1
                 try:
-                    self.install(commit_ts, writes)
+                    self.reinstall(commit_ts, writes)
                     self.last_ts = self.visible_ts = commit_ts
                     break
                 except (KeyboardInterrupt, SystemExit) as caught:

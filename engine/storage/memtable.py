@@ -76,6 +76,13 @@ class MemTree:
         self.arrivals.extend(changes)  # Invariant 4
         self.versions.update(versions)
 
+    def undo_half_put(self) -> None:
+        """After a `put` that was interrupted between its two steps: take the first one back. The
+        same put must follow (Invariant 4 lets `order` know the key already)."""
+        with self.lock:
+            if self.arrivals and self.arrivals[-1] not in self.versions:
+                self.arrivals.pop()
+
     def visible(self, key: Key, commit_ts: int) -> Version | None:
         """The newest version at or below commit_ts, or None: ask the generation below."""
         version = self.versions.get(key)

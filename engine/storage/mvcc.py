@@ -410,6 +410,14 @@ class MvccStore:
             for key, row in changes.items():
                 put(key, row, commit_ts, horizon)
 
+    def reinstall(self, commit_ts: int, writes: Writes) -> None:
+        """`install` again, after one that was interrupted anywhere."""
+        for tree_id in writes:
+            memtree = self.active.get(tree_id)
+            if memtree is not None:
+                memtree.undo_half_put()
+        self.install(commit_ts, writes)
+
     def _change_trees(self, commit_ts: int, changes: Mapping[Key, Row | None]) -> None:
         state = self.state
         for tree_id, row in changes.items():
@@ -421,12 +429,12 @@ class MvccStore:
                 self.active.pop(tree_id, None)
                 # an equal state under another identity: point readers look at the tree again
                 self.state = StoreState(state.checkpoint_no, state.trees, state.generations)
-            elif view is None:
-                memtree = MemTree()
-                state.generations[0].trees[tree_id] = memtree
-                state.trees[tree_id] = TableView(
-                    decode_tree_spec(row), (memtree,), EMPTY_TREE, commit_ts
-                )
+            elif tree_id not in self.active:  # each step may be done already, by a first try
+                memtree = state.generations[0].trees.setdefault(tree_id, MemTree())
+                if view is None:
+                    state.trees[tree_id] = TableView(
+                        decode_tree_spec(row), (memtree,), EMPTY_TREE, commit_ts
+                    )
                 self.active[tree_id] = memtree
         self._note_ids(changes)
 

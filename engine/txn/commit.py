@@ -3,7 +3,8 @@
     validate ─► store.commit (log, install, publish) ─► schema version ─► locks given back
 
 Invariants
-1. `catalog` is the schema of the newest published commit, or `changing` is set.
+1. `catalog` is the schema of the newest published commit, or `changing` is set (and `catalog` may
+   be None).
 2. `catalog_at(snapshot)` is the schema as of that snapshot, also while a schema change is being
    published: a reader that cannot tell reads the snapshot's own catalog rows.
 3. `changed[table_id]` is the commit_ts of the last schema change that held X on the table, so
@@ -21,6 +22,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from engine.errors import Error
 from engine.storage.store import CATALOG_TREE, Key, Row, Snapshot, Store, Writes
 from engine.txn.lock_manager import LockManager, OneShot
 from engine.txn.write_set import key_exists
@@ -108,10 +110,9 @@ class Publisher:
         )
 
     def _publish_schema(self, transaction: Transaction, writes: Writes) -> int:
-        schema = self.schema
-        schema.changing = True  # Invariant 1; one at a time: lock_schema
+        self.schema.changing = True  # Invariant 1; one at a time: lock_schema
         try:
-            if transaction.loads is not None:
+            if transaction.loads is not None:  # rows of a table that this transaction creates
                 commit_ts = self.store.commit_loads(
                     writes, transaction.loads, validate=transaction.validation()
                 )
@@ -119,17 +120,31 @@ class Publisher:
                 commit_ts = self._commit(
                     writes, durability=transaction.durability, validate=transaction.validation()
                 )
+        except Error:
+            self.schema.changing = False  # nothing happened
+            raise
+        except BaseException:
+            self._adopt_schema(transaction)  # a signal handler raised, after the commit or before
+            raise
+        self._adopt_schema(transaction)
+        return commit_ts
+
+    def _adopt_schema(self, transaction: Transaction) -> None:
+        """Read the newest schema. If this is interrupted, no plan matches `catalog` any more and
+        `changing` stays set, so that every statement reads its own snapshot's."""
+        schema = self.schema
+        snapshot = self.store.snapshot()
+        try:
             for table_id, mode in transaction.tables.items():
                 if mode == "X":
-                    schema.changed[table_id] = commit_ts  # Invariant 3
-            snapshot = self.store.snapshot()
-            try:
-                self.catalog = schema.add(commit_ts, snapshot, self.oldest_snapshot_ts())
-            finally:
-                snapshot.close()
-        finally:
+                    schema.changed[table_id] = snapshot.commit_ts  # Invariant 3
+            self.catalog = schema.add(snapshot.commit_ts, snapshot, self.oldest_snapshot_ts())
             schema.changing = False
-        return commit_ts
+        except BaseException:
+            self.catalog = None
+            raise
+        finally:
+            snapshot.close()
 
     def write_one(
         self,

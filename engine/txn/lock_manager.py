@@ -244,13 +244,15 @@ class LockManager:
         held = owner.tables
         if not held:
             return
-        owner.tables = {}
         if self.strong:
             with self.mutex:
-                for table_id, mode in held.items():
+                while held:
+                    table_id, mode = held.popitem()
                     if mode in STRONG:
                         self.strong[table_id] -= 1
                     self._forget_weak(table_id)
+        else:
+            held.clear()
         if self.waiting:
             self.wake_waiters()
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import InterfaceError
+from engine.errors import CommitOutcomeUnknown, Error, InterfaceError
 from engine.storage.store import CATALOG_TREE
 from engine.txn.isolation import IsolationLevel
 from engine.txn.savepoints import Savepoints
@@ -38,8 +38,12 @@ if TYPE_CHECKING:
     from engine.txn.manager import TransactionManager
 
 
+FINISH_TRIES = 3
+
+
 class Transaction(Savepoints):
-    """Made by TransactionManager.begin. status: 'active', 'failed', 'committed', 'rolled back'.
+    """Made by TransactionManager.begin. status: 'active', 'failed', 'committed', 'rolled back', or
+    'unknown' when the commit was interrupted or its outcome is not known.
     durability: the policy of this commit, None for the database's. loads: rows of tables that
     this transaction creates, built by the commit (engine.storage.bulk_load), or None."""
 
@@ -126,7 +130,7 @@ class Transaction(Savepoints):
                 self.rollback()
                 return 0
             raise InterfaceError(f"the transaction is {self.status}")
-        self.status = "rolled back"  # unless the next lines get through
+        self.status = "rolled back"
         try:
             writes = {tree_id: tree.own for tree_id, tree in self.trees.items() if tree.own}
             if writes:
@@ -134,6 +138,14 @@ class Transaction(Savepoints):
             else:
                 commit_ts = self.snapshot.commit_ts
             self.status = "committed"
+        except CommitOutcomeUnknown:
+            self.status = "unknown"
+            raise
+        except Error:
+            raise
+        except BaseException:  # a signal handler raised, after the commit or before it
+            self.status = "unknown"
+            raise
         finally:
             self._finish()
         return commit_ts
@@ -150,19 +162,29 @@ class Transaction(Savepoints):
         return self.manager.lock_manager.cancel(self)
 
     def _drop_writes(self) -> None:
+        """Give up every write and lock. Doing it again changes nothing."""
         locks = self.manager.lock_manager
-        trees = self.trees
+        for tree_id, tree in self.trees.items():
+            locks.release_rows(self, tree_id, tree.held)
+        locks.release_tables(self)
         self.trees = {}
         self._marks = []
         self._catalog = None
-        for tree_id, tree in trees.items():
-            locks.release_rows(self, tree_id, tree.held)
-        locks.release_tables(self)
 
     def _finish(self) -> None:
-        self._drop_writes()
-        if self.snapshot is not NO_SNAPSHOT:
-            self.snapshot.close()
-        if self._shared is not None:
-            self._shared.close()
-        self.manager.forget(self)
+        """Invariant 4, also when a signal handler raises in the middle: it is done again, then
+        the exception goes on its way."""
+        interrupt: BaseException | None = None
+        for _ in range(FINISH_TRIES):
+            try:
+                self._drop_writes()
+                if self.snapshot is not NO_SNAPSHOT:
+                    self.snapshot.close()
+                if self._shared is not None:
+                    self._shared.close()
+                self.manager.forget(self)
+                break
+            except BaseException as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt

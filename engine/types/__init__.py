@@ -1,4 +1,4 @@
-"""SQL types: storage form, runtime form, Python form, Arrow form, casts, comparison.
+"""SQL types: storage form, runtime form, Python form, casts, comparison.
 
 A value has three forms. Conversions happen at two borders only.
 
@@ -24,7 +24,7 @@ json         str (valid JSON text)          same                             str
 unknown      str | None                     never stored                     str
 
 Modules: kinds (SqlType, names), numbers, dates, text_forms (input and output), casts (which casts
-exist and the function of each), forms (storage, Python and comparison forms), arrow.
+exist and the function of each), forms (storage, Python and comparison forms).
 """
 
 from __future__ import annotations

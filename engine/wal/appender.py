@@ -32,13 +32,11 @@ from engine.wal.record import (
     CHECKED_HEADER,
     CHECKSUM,
     HEADER_SIZE,
-    NOTE,
     PADDING,
     PAYLOAD_SIZE_MAX,
     RECORD_MAGIC,
     Op,
     encode_commit_records,
-    encode_note,
     record_size,
 )
 from engine.wal.segment import (
@@ -48,7 +46,8 @@ from engine.wal.segment import (
     SpareSegment,
     adopt_spare,
     new_epoch,
-    remove_leftovers,
+    segment_path,
+    spare_path,
 )
 
 FIRST_ALLOCATION_SIZE = 1 << 20
@@ -130,6 +129,7 @@ class LogAppender:
         self._allocated = 0
         self._write: Callable[[int, bytes], None] = _refuse_write
         self._buffer: _Buffer | None = None
+        self._unfinished: tuple[File, int] | None = None  # a segment being created
         self._names_unsynced = False
         self._closed = False
         self._vouched_lsn = next_lsn - 1
@@ -180,6 +180,7 @@ class LogAppender:
         try:
             return self.append(record_type, txn_id, payload, flags)
         except DiskFull:
+            self._discard_unfinished()
             self._soft_end = self._allocated
             try:
                 return self.append(record_type, txn_id, payload, flags)
@@ -204,12 +205,6 @@ class LogAppender:
         lsn = 0
         for record_type, flags, payload in encode_commit_records(commit_ts, wall_us, ops):
             lsn = append(record_type, txn_id, payload, flags)
-        return lsn
-
-    def append_note(self, kind: str, facts: dict[str, Any] | None = None) -> int:
-        """Append a NOTE ('vouch', 'close', 'checkpoint'). Holds: the commit mutex."""
-        lsn = self.append_urgent(NOTE, 0, encode_note(kind, self._clock_us(), facts or {}))
-        self._noted_lsn = lsn
         return lsn
 
     def rotate(self) -> int:
@@ -265,6 +260,7 @@ class LogAppender:
         """Make `size` bytes at the end of the segment writable, or raise."""
         if self._closed or self._group.failure is not None:
             raise self._group.failed_error()
+        self._discard_unfinished()
         if size > record_size(PAYLOAD_SIZE_MAX):
             raise DiskFull(f"a log record of {size} bytes is too large")
         if self._file is None:
@@ -307,29 +303,44 @@ class LogAppender:
         epoch = new_epoch(self._uuid, segment_no, self._random_bytes(16), created_us)
         header = SegmentHeader(self._uuid, segment_no, first_lsn, self._chain, epoch, created_us)
         spare = self._spare.take(min(size, self._segment_size) + self._reserve_size)
-        try:
-            allocated = spare.size()
-            file = adopt_spare(self._vfs, self._base_path, spare, header)
-        except BaseException:
-            spare.close()
-            remove_leftovers(self._vfs, self._base_path)
-            raise
+        old_file, earlier_size = self._file, self._written_size()
+        sealed = self._sealed
+        if old_file is not None:
+            old = SealedSegment(self._segment_no, self._first_lsn, old_file.path)
+            sealed = [*sealed, old]
+        # An error from here on leaves a segment that claims LSNs which go on in the one before it;
+        # so nothing is appended (_soft_end) until _make_room has discarded it.
+        self._soft_end, self._unfinished = 0, (spare, segment_no)
+        allocated = spare.size()
+        file = adopt_spare(self._vfs, self._base_path, spare, header)
         buffer = _Buffer(file, HEADER_BLOCK_SIZE) if self.policy.buffered else None
         write = file.write if buffer is None else buffer.write
-        old_file, old_first_lsn, old_no = self._file, self._first_lsn, self._segment_no
-        self._earlier_size = self._written_size()
-        self._first_lsn = first_lsn  # before the next line: `retire` may run beside us
-        if old_file is not None:
-            self._sealed.append(SealedSegment(old_no, old_first_lsn, old_file.path))
+        # No call from here on, so no signal handler can run in between.
+        self._first_lsn = first_lsn  # before _sealed: `retire` may run beside us
+        self._sealed = sealed
+        self._earlier_size = earlier_size
         self._file, self._buffer, self._write = file, buffer, write
         self._segment_no, self._next_segment_no = segment_no, segment_no + 1
         self._epoch = epoch
         self._offset, self._allocated = HEADER_BLOCK_SIZE, allocated
-        self._soft_end = allocated - self._reserve_size
+        self._soft_end, self._unfinished = allocated - self._reserve_size, None
         self._names_unsynced = True
         self._spare_asked = False
         if old_file is not None:
             old_file.close()
+
+    def _discard_unfinished(self) -> None:
+        """Remove, durably, what an interrupted _open_segment left; go on in the old segment."""
+        if self._unfinished is None:
+            return
+        file, segment_no = self._unfinished
+        file.close()
+        for path in (spare_path(self._base_path), segment_path(self._base_path, segment_no)):
+            if self._vfs.exists(path):
+                self._vfs.remove(path)
+        self._vfs.sync_dir(directory_of(self._base_path))
+        self._unfinished = None
+        self._soft_end = 0 if self._file is None else self._allocated - self._reserve_size
 
 
 def _refuse_write(offset: int, data: bytes) -> None:

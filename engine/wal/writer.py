@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,7 @@ from engine.errors import EngineFailed
 from engine.vfs import Vfs, directory_of
 from engine.wal.appender import LogAppender
 from engine.wal.housekeeping import Housekeeper
+from engine.wal.record import NOTE, encode_note
 from engine.wal.segment import SEGMENT_SIZE_DEFAULT, SealedSegment, remove_leftovers
 
 IDLE_VOUCH_S = 0.5
@@ -142,6 +144,12 @@ class LogWriter(LogAppender):
         if self._group.durable < self.written_lsn or self._names_unsynced:
             self._group.sync_alone()
 
+    def append_note(self, kind: str, facts: dict[str, Any] | None = None) -> int:
+        """Append a NOTE ('vouch', 'close', 'checkpoint'). Holds: the commit mutex."""
+        lsn = self.append_urgent(NOTE, 0, encode_note(kind, self._clock_us(), facts or {}))
+        self._noted_lsn = lsn
+        return lsn
+
     def vouch(self) -> bool:
         """Append a NOTE if the last synced records have no later record that says they were
         synced; returns whether it did. The caller syncs it. Holds: the commit mutex."""
@@ -174,8 +182,9 @@ class LogWriter(LogAppender):
             if follows > before_lsn:
                 break
             path = self._sealed.pop(0).path
-            self._vfs.remove(path)
-            removed.append(path)
+            if self._vfs.exists(path):
+                self._vfs.remove(path)
+                removed.append(path)
         if removed:
             self._vfs.sync_dir(directory_of(self._base_path))
         return removed
@@ -205,6 +214,7 @@ class LogWriter(LogAppender):
                 self._group.sync_alone()
         finally:
             self._closed = True
+            self._discard_unfinished()
             self._stop_appends()
             self._spare.drop()
             if self._file is not None:

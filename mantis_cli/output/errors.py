@@ -52,7 +52,7 @@ def draw_error(error: BaseException, source: Source | None = None) -> str:
     message = escape_controls(str(getattr(error, "message", None) or error), keep="\n")
     lines = [f"{paint(head, 'error', color)} {message}"]
     span = getattr(error, "span", None)
-    hint = getattr(error, "hint", None)
+    hint = _as_question(getattr(error, "hint", None))
     detail = getattr(error, "detail", None)
     if source is None and span is not None and getattr(error, "sql", None):
         source = Source("statement", error.sql)  # type: ignore[attr-defined]
@@ -68,6 +68,14 @@ def draw_error(error: BaseException, source: Source | None = None) -> str:
     if hint:
         lines.append(f"  = {escape_controls(hint, keep=chr(10))}")
     return "\n".join(lines)
+
+
+def _as_question(hint: str | None) -> str | None:
+    """The engine's `Perhaps you meant "x".` in the shell's words."""
+    head = "Perhaps you meant "
+    if hint is not None and hint.startswith(head) and hint.endswith(".") and "\n" not in hint:
+        return f"did you mean {hint[len(head) : -1]}?"
+    return hint
 
 
 def _drawing(source: Source, span: tuple[int, int], hint: str | None, color: bool) -> list[str]:

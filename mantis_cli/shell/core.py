@@ -168,7 +168,12 @@ class Shell:
         """Run a command of `mantis` on this database, in this process (it shares the engine)."""
         module = importlib.import_module(f"mantis_cli.commands.{COMMANDS[name][0]}")
         try:
-            code = module.command.main(args=arguments, prog_name=f".{name}", standalone_mode=False)
+            code = module.command.main(
+                args=arguments,
+                prog_name=f".{name}",
+                standalone_mode=False,
+                help_option_names=["-h", "--help"],
+            )
             self.failed = bool(code)
         except click.ClickException as error:
             raise Failed(error.format_message()) from None

@@ -63,7 +63,7 @@ def test_error_names_file_line_and_column(shop: Path, make_file: Make) -> None:
     assert lines[1].endswith("q.sql:3:10")
     assert lines[2] == "3 │   select nam"
     assert lines[3].startswith("  │          ^^^")
-    assert 'did you mean "name"?' in run.err
+    assert 'did you mean "item.name"?' in run.err
 
 
 def test_caret_stands_under_wide_and_tabbed_text(shop: Path) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 
 from engine.errors import CommitOutcomeUnknown, Error, MissingFile
 from engine.storage.check import check_file
-from engine.storage.file_store import FileStore, StoreOptions, open_file_store
+from engine.storage.file_store import FileStore, open_file_store
+from engine.storage.recoverable_store import StoreOptions
 from engine.storage.store import (
     TREE_DIRECTORY,
     ColumnSpec,

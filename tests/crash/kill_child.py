@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 
-from engine.storage.file_store import FileStore, StoreOptions, open_file_store
+from engine.storage.file_store import FileStore, open_file_store
+from engine.storage.recoverable_store import StoreOptions
 from engine.vfs import OsVfs
 
 WRITER_KEYS = 1 << 40  # writer w owns keys from w * WRITER_KEYS; its counter is the first

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import pytest
 
 from engine.durability.sync import GroupSync
-from engine.storage import file_store
+from engine.storage import recoverable_store
+from engine.storage.recoverable_store import RecoverableStore
 from engine.vfs_simulated import SimulatedDisk, SimulatedFile
 from engine.wal.recovery import replay
 from tests.crash.harness import PATH, ROWS, Run, Workload, crash_everywhere, verify_image
@@ -124,14 +125,14 @@ def no_meta_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def early_retirement(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint removes the log before it is durable."""
-    seal = file_store.FileStore._seal
+    seal = RecoverableStore.seal_for_checkpoint
 
-    def seal_and_retire(self: file_store.FileStore, closing: bool) -> object:
+    def seal_and_retire(self: RecoverableStore, closing: bool) -> object:
         source = seal(self, closing)
         self.log.retire(source.ckpt_lsn + 1)
         return source
 
-    monkeypatch.setattr(file_store.FileStore, "_seal", seal_and_retire)
+    monkeypatch.setattr(RecoverableStore, "seal_for_checkpoint", seal_and_retire)
 
 
 def half_replay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,12 +142,12 @@ def half_replay(monkeypatch: pytest.MonkeyPatch) -> None:
         *rest, apply = args
         return replay(*rest, lambda ts, us, ops: apply(ts, us, ops[:-1] or ops), **more)  # type: ignore
 
-    monkeypatch.setattr(file_store, "replay", forgetful)
+    monkeypatch.setattr(recoverable_store, "replay", forgetful)
 
 
 def forgotten_tail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing drops what was committed since the last checkpoint."""
-    monkeypatch.setattr(file_store, "has_changes", lambda generations: False)
+    monkeypatch.setattr(recoverable_store, "has_changes", lambda generations: False)
 
 
 MUTANTS: tuple[tuple[Callable[[pytest.MonkeyPatch], None], Workload], ...] = (

@@ -86,8 +86,8 @@ def test_division_is_the_nearest_decimal_of_its_scale(a: Decimal, b: Decimal) ->
     error = abs(Fraction(quotient) - Fraction(a) / Fraction(b))
     assert error * 2 <= Fraction(1, 10 ** numbers.scale_of(quotient))
     if a:
-        digits = len(quotient.normalize().as_tuple().digits)
-        assert digits >= 16 or Fraction(quotient) == Fraction(a) / Fraction(b)
+        digits = len(quotient.as_tuple().digits)
+        assert digits >= 16
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1).filter(bool))

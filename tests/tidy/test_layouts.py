@@ -47,9 +47,7 @@ def test_drawn_fields_meet(path: str) -> None:
     _, tree = modules()[path]
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     sizes = {v.size for v in vars(module).values() if isinstance(v, struct.Struct)}
-    sizes |= {
-        v for k, v in vars(module).items() if k.endswith("_SIZE") and isinstance(v, int)
-    }
+    sizes |= {v for k, v in vars(module).items() if k.endswith("_SIZE") and isinstance(v, int)}
     for table in drawn_layouts(ast.get_docstring(tree, clean=False) or ""):
         offset = table[0][0]
         assert offset == 0, f"{path}: a layout starts at {offset}"

@@ -325,7 +325,7 @@ class Interrupted(Exception):
     """What the test's signal handler raises."""
 
 
-@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("durability", ["os", "group", "full", "off"])
 def test_a_signal_never_leaves_half_a_commit(tmp_path: Path, durability: str) -> None:
     """A timer's handler raises at random places of commits and checkpoints in the main thread.

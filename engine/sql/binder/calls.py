@@ -92,6 +92,8 @@ def _bind_scalar(
         args = [coerce(binding, arg, TEXT, "assignment") for arg in args]
     chosen = _overload(node, overloads, args)
     assert isinstance(chosen, ScalarFunction)
+    if chosen.volatile:
+        binding.volatile = True
     wanted = parameter_types(chosen, len(args))
     any_type = _any_type(node, wanted, args)
     with binding.baking(node.name in _BAKED_FIRST):

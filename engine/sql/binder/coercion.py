@@ -171,10 +171,15 @@ def unify(binding: Binding, exprs: list[Expr], what: str) -> tuple[list[BoundExp
 
 
 def unified_type(exprs: list[Expr], what: str) -> SqlType:
-    """The type all expressions go to; text when nothing says otherwise. 42804."""
+    """The type all expressions go to; text when nothing says otherwise. 42804.
+
+    A length or scale survives only when every expression has it: an untyped one has none.
+    """
     target = common_type([expr.type for expr in exprs])
     if target is None:
         raise _no_common_type(exprs, what)
+    if target.precision is not None and any(expr.type.kind == "unknown" for expr in exprs):
+        return SqlType(target.kind)
     return TEXT if target.kind == "unknown" else target
 
 

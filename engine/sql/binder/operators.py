@@ -208,8 +208,14 @@ def _bind_unary(binding: Binding, scope: Scope, node: ast.Unary) -> Expr:
     if not isinstance(function, ScalarFunction):
         message = f"operator does not exist: {op} {type_text(value.type)}"
         raise fail("42883", message, node.span)
-    if isinstance(value, Pending) and op == "-" and binding.literals != "params":
+    if isinstance(value, Pending) and op == "-":
         negated = _negated_literal(value, node.span)
+        if negated is not None and binding.literals == "params":
+            if value.value not in _LEAST_INTEGERS:
+                negated = None  # a parameter, negated at run time
+            else:  # its type is another than the positive literal's: a plan of its own
+                binding.baked.append(value.slot)
+                return settle(binding, negated)
         if negated is not None:
             # Its slot holds the number without the sign: baked here, so that no later settling
             # makes a parameter of it.
@@ -228,6 +234,9 @@ def _type_unary_operand(binding: Binding, value: Expr) -> BoundExpr:
         return settle(binding, value)
     is_null = isinstance(value, Pending) and value.kind == "null"
     return coerce(binding, value, INTEGER if is_null else SqlType("double"))
+
+
+_LEAST_INTEGERS = (2**31, 2**63, str(2**31), str(2**63))
 
 
 def _negated_literal(value: Pending, span: Span) -> Pending | None:

@@ -64,6 +64,7 @@ class Binding:
         "slots",
         "untyped",
         "view_stack",
+        "volatile",
         "weak",
     )
 
@@ -93,6 +94,7 @@ class Binding:
         self.relation_count = 0
         self.cte_count = 0
         self.view_stack: tuple[str, ...] = ()
+        self.volatile = False  # whether a function may answer differently each time
 
     def new_relation(self) -> int:
         number = self.relation_count

@@ -95,4 +95,10 @@ def bind(
             weak = binding.weak
             binding, body = attempt(count, {**given, **late})
             binding.weak |= weak & set(late)
-    return BoundStatement(body, binding.param_specs(), tuple(binding.slots), tuple(binding.baked))
+    return BoundStatement(
+        body,
+        binding.param_specs(),
+        tuple(binding.slots),
+        tuple(binding.baked),
+        binding.volatile,
+    )

@@ -24,7 +24,7 @@ from engine.errors import Error, UniqueViolation
 from engine.result import Result
 from engine.sql import bound
 from engine.sql.executor.row.build import PlanCompiler
-from engine.sql.executor.row.source import Emitter, Scope, compile_function
+from engine.sql.executor.row.source import Emitter, Scope, TooDeep, compile_function
 from engine.sql.executor.write import TableWriter, row_lines
 from engine.sql.expressions import walk
 from engine.sql.plan import (
@@ -62,9 +62,13 @@ class Vector:
         values of other classes instead, and calls wrong(v) for another length."""
         lines = [f"if len(v) != {self.size}: {decline or 'wrong(v)'}"]
         converted: list[str] = []
+        whole = not decline and len(used) == self.size
+        if whole and used:
+            lines.append("".join([f"p{index}, " for index in range(self.size)]) + "= v")
         for index in sorted(used):
             name = f"p{index}"
-            lines.append(f"{name} = v[{index}]")
+            if not whole:
+                lines.append(f"{name} = v[{index}]")
             if index < len(self.types):
                 converted += _check(name, self.types[index], emitter, decline)
         return [*lines, *converted]
@@ -99,15 +103,18 @@ def compile_point(
     plan: StatementPlan, vector: Vector, catalog: Any, store: Any
 ) -> tuple[Point | None, Point | None]:
     """(point, within) for the plan; None where there is no specialised way."""
-    match plan:
-        case QueryPlan():
-            return _compile_select(plan, vector, store)
-        case InsertPlan():
-            return _compile_insert(plan, vector, catalog), _insert_within(plan, vector, store)
-        case UpdatePlan() | DeletePlan():
-            return _compile_change(plan, vector, catalog)
-        case _:
-            return None, None
+    try:
+        match plan:
+            case QueryPlan():
+                return _compile_select(plan, vector, store)
+            case InsertPlan():
+                within = _insert_within(plan, vector, store)
+                return _compile_insert(plan, vector, catalog), within
+            case UpdatePlan() | DeletePlan():
+                return _compile_change(plan, vector, catalog)
+    except TooDeep:
+        pass
+    return None, None
 
 
 def _params_of(exprs: tuple[Expr, ...]) -> set[int] | None:
@@ -184,6 +191,7 @@ def _compile_select(
         emitter = Emitter(_no_subplan)
         emitter.hoisting = False
         emitter.known_params = True
+        emitter.has_context = False
         lines = [*vector.lines(emitter, used), *_key_lines(emitter, table, scan.access.equal)]
         if inside:
             lines.append(f"r = transaction.get({table.table_id}, k)")
@@ -264,6 +272,7 @@ def insert_lines(
         return None
     emitter.hoisting = False
     emitter.known_params = True
+    emitter.has_context = False
     scope = Scope({})
     places = {column: i for i, column in enumerate(plan.columns)}
     values: list[str] = []
@@ -375,21 +384,27 @@ def _insert_within(plan: InsertPlan, vector: Vector, store: Any) -> Point | None
 
 
 def compile_bulk(plan: InsertPlan, vector: Vector) -> Point | None:
-    """executemany of an INSERT: a generator function (vectors, store, wrong) of (key, row in
-    storage form). A value of another class is converted, which may raise; wrong(v) raises for a
-    vector of another length."""
+    """executemany of an INSERT: a function (vectors, store, wrong, again) that gives {key: row in
+    storage form}. A value of another class is converted, which may raise; wrong(v) raises for a
+    vector of another length, again(key) for a key that came before."""
     emitter = Emitter(_no_subplan)
-    made = insert_lines(plan, vector, emitter, decline="")
+    try:
+        made = insert_lines(plan, vector, emitter, decline="")
+    except TooDeep:
+        return None
     if made is None:
         return None
     lines, stored = made
     text = [
+        "rows = {}",
         "for v in vectors:",
         *["    " + line for line in lines],
         f"    row = {stored}",
-        f"    yield {key_source(plan.table, emitter, 'store')}, row",
+        f"    k = {key_source(plan.table, emitter, 'store')}",
+        "    if rows.setdefault(k, row) is not row: again(k)",
+        "return rows",
     ]
-    return _function("bulk", "vectors, store, wrong", text, emitter.environment)
+    return _function("bulk", "vectors, store, wrong, again", text, emitter.environment)
 
 
 # ── UPDATE, DELETE ───────────────────────────────────────────────────────────────────────────
@@ -402,6 +417,7 @@ def _compile_change(
     emitter = Emitter(_no_subplan)
     emitter.hoisting = False
     emitter.known_params = True
+    emitter.has_context = False
     used = _params_of(scan.access.equal)
     change: Any
     if isinstance(plan, UpdatePlan):
@@ -464,6 +480,7 @@ def _update_change(plan: UpdatePlan, vector: Vector) -> Point | None:
     emitter = Emitter(_no_subplan)
     emitter.hoisting = False
     emitter.known_params = True
+    emitter.has_context = False
     scope = row_scope(table, plan.relation, emitter)
     values = [
         emitter.value(assigned[i], scope) if i in assigned else scope.names[plan.relation, i]

@@ -122,9 +122,7 @@ class TableWriter:
             seen: set[Key] = set()
             for key, _ in pairs:
                 if key in seen:
-                    error = UniqueViolation("duplicate key")
-                    error.tree_id, error.key = self.table.table_id, key
-                    raise self.named(error)
+                    raise self.duplicate(key)
                 seen.add(key)
         self.insert_many(transaction, rows)
 
@@ -138,6 +136,12 @@ class TableWriter:
                 transaction.insert_unique(index.index_id, *unique, entry)
 
     # ── errors ───────────────────────────────────────────────────────────────────────────────
+    def duplicate(self, key: Key) -> UniqueViolation:
+        """The violation of a primary key that one statement gives twice."""
+        error = UniqueViolation("duplicate key")
+        error.tree_id, error.key = self.table.table_id, key
+        return self.named(error)
+
     def named(self, error: UniqueViolation) -> UniqueViolation:
         """The same violation with the names and values a user knows (Invariant 2)."""
         table = self.table

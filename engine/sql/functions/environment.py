@@ -1,7 +1,8 @@
 """What volatile functions may ask of the world: the time and random numbers.
 
-The session enters an Environment around each statement, so a test can fix both. now() is one
-instant for a whole transaction, clock_timestamp() is not.
+The session calls `begin_statement` before a statement that uses them; a test may set an Environment
+of its own. now() is one instant for a whole transaction: that of the first statement in it that
+asked; clock_timestamp() is not.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 import msgspec
+from msgspec.structs import replace
 
 
 class Environment(msgspec.Struct, frozen=True):
     """clock() → µs since 1970 UTC. transaction_us: when the transaction began; statement_us: when
-    the statement did; None means "ask the clock". random() → [0, 1); random_bits(n) → int."""
+    the statement did; None means "ask the clock". transaction: which one transaction_us is of.
+    random() → [0, 1); random_bits(n) → int."""
 
     clock: Callable[[], int]
     random: Callable[[], float]
     random_bits: Callable[[int], int]
     transaction_us: int | None = None
     statement_us: int | None = None
+    transaction: object = None
 
 
 def _wall_clock() -> int:
@@ -32,6 +36,21 @@ def _wall_clock() -> int:
 _generator = Random()
 DEFAULT = Environment(_wall_clock, _generator.random, _generator.getrandbits)
 ENVIRONMENT: ContextVar[Environment] = ContextVar("environment", default=DEFAULT)
+
+
+def begin_statement(transaction: object) -> None:
+    """Fix the time for a statement of the transaction (any value that tells it from others)."""
+    current = ENVIRONMENT.get()
+    now = current.clock()
+    began = current.transaction_us if current.transaction == transaction else None
+    ENVIRONMENT.set(
+        replace(
+            current,
+            transaction=transaction,
+            transaction_us=now if began is None else began,
+            statement_us=now,
+        )
+    )
 
 
 def transaction_time() -> int:

@@ -134,7 +134,7 @@ def power_numeric(base: Decimal, exponent: Decimal) -> Decimal:
         raise DataError("value overflows numeric format", sqlstate="22003")
     context = numbers.working_context(max(int(size), 0) + 40)
     result = context.power(base, exponent)
-    scale = max(16 - 1 - result.adjusted(), numbers.scale_of(base), numbers.scale_of(exponent), 0)
+    scale = max(16 - result.adjusted(), numbers.scale_of(base), numbers.scale_of(exponent), 0)
     return numbers.round_numeric(result, min(scale, numbers.MAX_SCALE))
 
 

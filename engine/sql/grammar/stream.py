@@ -20,7 +20,7 @@ from engine.sql.ast import Expr, Parameter, Query, Span
 from engine.sql.lexer import Columns, tokenize
 
 MAX_DEPTH = 100  # nested parentheses, subqueries, CASEs, function calls
-MAX_CHAIN = 250  # operators of one left-deep chain: a + b + c + …
+MAX_CHAIN = 200  # operators of one left-deep chain: a + b + c + …
 
 IDENTIFIER_KINDS = frozenset({"NAME", "QUOTED"})
 QUERY_STARTS = frozenset({"select", "values", "with", "from"})

@@ -39,8 +39,8 @@ RULES: tuple[Rule, ...] = (
     order_joins,
     choose_hash_keys,
     count_rows,
-    prune_columns,
     choose_access,
+    prune_columns,
     use_key_order,
     choose_top_n,
 )

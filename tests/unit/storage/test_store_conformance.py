@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import InterfaceError, InternalError
-from engine.storage.file_store import StoreOptions, open_file_store
+from engine.storage.file_store import open_file_store
 from engine.storage.memory_store import MemoryStore
+from engine.storage.recoverable_store import StoreOptions
 from engine.storage.store import (
     FIRST_USER_ID,
     TREE_DIRECTORY,

@@ -321,6 +321,32 @@ def test_rollback_to_gives_back_only_the_locks_taken_since(manager: TransactionM
     assert manager.locks() == []
 
 
+def test_a_key_written_again_after_a_rollback_is_scanned_once(manager: TransactionManager) -> None:
+    txn = begin(manager)
+    txn.insert(T, 8, (8, "x"))
+    txn.begin_statement()
+    assert keys(txn) == [1, 2, 3, 8]
+    txn.savepoint("s")
+    txn.begin_statement()
+    for _ in range(2):
+        txn.insert(T, 9, (9, "x"))
+        txn.begin_statement()
+        assert keys(txn) == [1, 2, 3, 8, 9]
+        txn.rollback_to("s")
+        txn.begin_statement()
+        assert keys(txn) == [1, 2, 3, 8]
+
+
+def test_rollback_to_keeps_a_lock_that_a_bulk_insert_met_again(manager: TransactionManager) -> None:
+    txn = begin(manager)
+    assert txn.lock_for_update(T, 5) is None
+    txn.savepoint("s")
+    txn.begin_statement()
+    txn.insert_many(T, {5: (5, "x"), 6: (6, "x")})
+    txn.rollback_to("s")
+    assert {lock.key for lock in manager.locks() if lock.kind == "row"} == {5}
+
+
 def test_failed_statement_fails_the_transaction(manager: TransactionManager) -> None:
     txn = begin(manager)
     txn.put(T, 1, (1, "a"))
@@ -466,78 +492,6 @@ def test_savepoint_brings_the_schema_back(manager: TransactionManager) -> None:
     txn.set_catalog(["own"])
     txn.rollback_to("s")
     assert txn.catalog == []
-
-
-# ── one-shot writes ──────────────────────────────────────────────────────────────────────────
-def test_write_one_inserts_or_raises(manager: TransactionManager, store: MemoryStore) -> None:
-    catalog = manager.catalog
-    writes = {T: {4: (4, "four")}}
-    assert manager.write_one(T, 4, writes, catalog) == store.visible_ts
-    with pytest.raises(UniqueViolation):
-        manager.write_one(T, 4, writes, catalog)
-    assert manager.locks() == []
-
-
-def test_write_one_with_unique_prefix(manager: TransactionManager) -> None:
-    catalog = manager.catalog
-
-    def add(key: int, value: str) -> int | None:
-        lo, hi, full = entry(value, key)
-        writes = {T: {key: (key, value)}, U: {full: ()}}
-        return manager.write_one(T, key, writes, catalog, ((U, lo, hi, full),))
-
-    assert add(4, "a")
-    with pytest.raises(UniqueViolation) as caught:
-        add(5, "a")
-    assert caught.value.tree_id == U
-    assert manager.locks() == []
-    holder = begin(manager)
-    holder.insert_unique(U, *entry("b", 9))
-    assert add(6, "b") is None
-    assert begin(manager).get(T, 6) is None
-    assert {lock.txn_id for lock in manager.locks()} == {holder.txn_id}
-
-
-def test_modify_one_changes_deletes_or_leaves(manager: TransactionManager) -> None:
-    catalog = manager.catalog
-
-    def change(row: tuple[int, str], text: str | None) -> dict[int, dict[int, object]] | None:
-        if text == row[1]:
-            return None
-        return {T: {row[0]: None if text is None else (row[0], text)}}
-
-    assert manager.modify_one(T, 1, change, "new", catalog)
-    assert manager.modify_one(T, 1, change, "new", catalog) == 0
-    assert manager.modify_one(T, 9, change, "new", catalog) == 0
-    assert manager.modify_one(T, 2, change, None, catalog)
-    txn = begin(manager)
-    assert txn.get_many(T, [1, 2]) == [(1, "new"), None]
-    assert manager.locks() == []
-
-
-def test_one_shots_decline_where_they_would_wait(manager: TransactionManager) -> None:
-    catalog = manager.catalog
-    holder = begin(manager)
-    holder.put(T, 1, (1, "a"))
-    assert manager.modify_one(T, 1, lambda row, _: {T: {1: None}}, None, catalog) is None
-    holder.insert(T, 4, (4, "d"))
-    assert manager.write_one(T, 4, {T: {4: (4, "x")}}, catalog) is None
-    holder.rollback()
-    ddl = begin(manager)
-    ddl.lock_table(T, "X")
-    assert manager.write_one(T, 4, {T: {4: (4, "x")}}, catalog) is None
-    ddl.rollback()
-    assert manager.write_one(T, 4, {T: {4: (4, "x")}}, ["stale"]) is None
-    assert manager.write_one(T, 4, {T: {4: (4, "x")}}, catalog)
-
-
-def test_one_shot_gives_its_lock_back_when_the_change_raises(manager: TransactionManager) -> None:
-    def change(row: tuple[int, str], _: object) -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        manager.modify_one(T, 1, change, None, manager.catalog)
-    assert manager.locks() == []
 
 
 # ── serializable ─────────────────────────────────────────────────────────────────────────────

@@ -63,19 +63,22 @@ class Compiler(Protocol):
 
 
 _PROBED = ("inner", "left", "semi", "anti")
+_JOINS_MAX = 8  # of one function: each is a loop or two, and Python nests at most 20
 
 
 def stages_of(node: PlanNode, most: int) -> tuple[PlanNode, list[PlanNode]]:
     """(source node, at most `most` stages from the source upwards) of the pipeline that ends in
     `node`."""
     stages: list[PlanNode] = []
-    while len(stages) < most:
+    joins = 0
+    while len(stages) < most and joins < _JOINS_MAX:
         if isinstance(node, Filter | Project):
             stages.append(node)
             node = node.input
         elif isinstance(node, Join) and node.kind in _PROBED:
             stages.append(node)
             node = node.left
+            joins += 1
         else:
             break
     stages.reverse()

@@ -44,19 +44,21 @@ class TableSource:
             if convert is not None:
                 self.conversions[column] = convert
         whole_row = positions == tuple(range(len(table.columns)))
-        fetches = values_of is not None or access.index is not None
+        fetches = access.index is not None or _reads_points(table, access)
         if whole_row or fetches:
             self.places = {column: column for column in range(len(table.columns))}
         else:
             self.places = {column: place for place, column in enumerate(positions)}
+        wanted = None if whole_row else positions
         self.pairs: Open
-        if not fetches:
-            self.pairs = _tree_reader(table, None if whole_row else positions, access.reverse)
-        elif access.index is not None:
+        if access.index is not None:
             self.pairs = _index_reader(table, access.index, access, values_of)
-        else:
-            assert values_of is not None
+        elif values_of is None:
+            self.pairs = _tree_reader(table, wanted, access.reverse)
+        elif fetches:
             self.pairs = _key_reader(table, access, values_of)
+        else:
+            self.pairs = _range_reader(table, access, values_of, wanted)
 
 
 def _tree_reader(table: Table, columns: tuple[int, ...] | None, reverse: bool) -> Open:
@@ -69,43 +71,57 @@ def _tree_reader(table: Table, columns: tuple[int, ...] | None, reverse: bool) -
 
 
 # ── primary key ──────────────────────────────────────────────────────────────────────────────
-def _key_reader(table: Table, access: Access, values_of: ValuesOf) -> Open:
-    tree_id = table.table_id
-    if table.key_column is not None:
-        ranges = _int_ranges
-        whole = True
-    else:
-        ranges = KeyRanges(table, access).ranges
-        whole = len(access.equal) + bool(access.any_of) == len(table.primary_key)
-    points = whole and access.lower is None and access.upper is None
-    to_key = _key_encoder(table) if points else None
+def _reads_points(table: Table, access: Access) -> bool:
+    """Whether whole keys are given, so that rows are read one by one."""
+    if access.index is not None or not (access.equal or access.any_of):
+        return False
+    return len(access.equal) + bool(access.any_of) == len(table.primary_key)
 
-    def get(x: Context) -> Pairs:
-        assert to_key is not None
+
+def _key_reader(table: Table, access: Access, values_of: ValuesOf) -> Open:
+    tree_id, reverse = table.table_id, access.reverse
+    to_key = _key_encoder(table)
+    alternatives = bool(access.any_of)
+
+    def pairs(x: Context) -> Pairs:
         equal, any_of, _, _ = values_of(x)
-        keys = to_key(equal, any_of, bool(access.any_of))
-        reader = x.reader
+        keys = to_key(equal, any_of, alternatives)
         if len(keys) == 1:
-            row = reader.get(tree_id, keys[0])
+            row = x.reader.get(tree_id, keys[0])
             return iter(()) if row is None else iter(((keys[0], row),))
-        if access.reverse:
+        if reverse:
             keys.reverse()
         return _fetch(x, tree_id, keys)
 
-    def scan(x: Context) -> Pairs:
-        reader, reverse = x.reader, access.reverse
+    return pairs
+
+
+def _range_reader(
+    table: Table, access: Access, values_of: ValuesOf, columns: tuple[int, ...] | None
+) -> Open:
+    tree_id, reverse = table.table_id, access.reverse
+    ranges = _int_ranges if table.key_column is not None else KeyRanges(table, access).ranges
+
+    def pairs(x: Context) -> Pairs:
+        reader = x.reader
         found = ranges(values_of(x), access)
         if len(found) == 1:
             lo, hi = found[0]
-            return polled(reader.scan(tree_id, lo, hi, reverse=reverse), x.poll)
-        return polled(_scan_ranges(reader, tree_id, found, reverse), x.poll)
+            return polled(reader.scan(tree_id, lo, hi, reverse=reverse, columns=columns), x.poll)
+        return polled(_scan_ranges(reader, tree_id, found, reverse, columns), x.poll)
 
-    return get if points else scan
+    return pairs
 
 
-def _scan_ranges(reader: Any, tree_id: int, ranges: list[Range], reverse: bool) -> Pairs:
+def _scan_ranges(
+    reader: Any,
+    tree_id: int,
+    ranges: list[Range],
+    reverse: bool,
+    columns: tuple[int, ...] | None,
+) -> Pairs:
     for lo, hi in reversed(ranges) if reverse else ranges:
-        yield from reader.scan(tree_id, lo, hi, reverse=reverse)
+        yield from reader.scan(tree_id, lo, hi, reverse=reverse, columns=columns)
 
 
 def _fetch(x: Context, tree_id: int, keys: Iterable[Any]) -> Pairs:
