@@ -16,6 +16,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Hundreds of tests start the command line: compile its modules once, not each time.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if config.getoption("--seed") is None:
         shared = os.environ.get("MANTIS_TEST_SEED")
         config.option.seed = int(shared) if shared else random.SystemRandom().randrange(2**31)

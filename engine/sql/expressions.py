@@ -97,9 +97,8 @@ def map_children(expr: Expr, function: Callable[[Expr], Expr]) -> Expr:
         news = tuple([function(old) for old in olds])
         if any(new is not old for new, old in zip(news, olds, strict=True)):
             changes[many] = news
-    if kind is bound.Case:
-        whens = tuple([(function(when), function(then)) for when, then in expr.whens])  # type: ignore[union-attr]
-        changes["whens"] = whens
+    if isinstance(expr, bound.Case):
+        changes["whens"] = tuple([(function(when), function(then)) for when, then in expr.whens])
     return replace(expr, **changes) if changes else expr
 
 

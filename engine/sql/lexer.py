@@ -92,7 +92,8 @@ def _chunk_pattern(word: str) -> re.Pattern[str]:
     a statement where \\w takes 2.6. The last branch catches what is no token, for _entry."""
     return re.compile(
         rf"(?:{_PREFIXED}){_SPACE}|{word}{_SPACE}|[,()*]{_SPACE}|=(?![=>]){_SPACE}"
-        rf"|[0-9]++(?![\w.]){_SPACE}|(?:{_NUMBER}|{_STRING}|{_QUOTED}|{_PARAMETER}|{_OPERATOR}|.){_SPACE}",
+        rf"|[0-9]++(?![\w.]){_SPACE}"
+        rf"|(?:{_NUMBER}|{_STRING}|{_QUOTED}|{_PARAMETER}|{_OPERATOR}|.){_SPACE}",
         re.DOTALL,
     )
 

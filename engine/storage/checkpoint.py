@@ -174,7 +174,8 @@ def merged_changes(tree_id: int, generations: Sequence[Generation]) -> list[tupl
     newest: dict[Key, Row | None] = {}
     for memtree in reversed(used):
         newest.update((key, version.row) for key, version in memtree.versions.items())
-    return sorted(newest.items(), key=lambda change: change[0])  # type: ignore[arg-type, return-value]
+    order = sorted(newest)  # type: ignore[type-var]
+    return [(key, newest[key]) for key in order]
 
 
 def has_changes(generations: Sequence[Generation]) -> bool:

@@ -77,10 +77,10 @@ class MemTree:
         self.versions.update(versions)
 
     def undo_half_put(self) -> None:
-        """After a `put` that was interrupted between its two steps: take the first one back. The
-        same put must follow (Invariant 4 lets `order` know the key already)."""
+        """After a put that was interrupted between its two steps: take the first one back. The
+        same put must follow: `order` may know its keys already."""
         with self.lock:
-            if self.arrivals and self.arrivals[-1] not in self.versions:
+            while self.arrivals and self.arrivals[-1] not in self.versions:
                 self.arrivals.pop()
 
     def visible(self, key: Key, commit_ts: int) -> Version | None:
@@ -98,7 +98,9 @@ class MemTree:
                 self._catch_up()
                 order = self.order
                 start = 0 if lo is None else bisect_left(order, lo)  # type: ignore[type-var]
-                stop = len(order) if hi is None else bisect_left(order, hi)  # type: ignore[type-var]
+                stop = len(order)
+                if hi is not None:
+                    stop = bisect_left(order, hi)  # type: ignore[type-var]
                 if reverse:
                     chunk = order[max(start, stop - chunk_size) : stop]
                     chunk.reverse()
@@ -135,7 +137,7 @@ class MemTree:
     def _catch_up(self) -> None:
         """Bring `order` up to `arrivals` (the caller holds `lock`)."""
         count = len(self.arrivals)
-        if count == self.order_count:
+        if count <= self.order_count:  # fewer: see undo_half_put
             return
         order = self.order
         fresh = self.arrivals[self.order_count : count]

@@ -46,8 +46,9 @@ from engine.storage.checkpoint import (
 from engine.storage.data_file import DataFile, require_database
 from engine.storage.load_publication import publish_loads
 from engine.storage.memtable import Version
-from engine.storage.mvcc import CLOSED_STATE, MvccStore, initial_state
+from engine.storage.mvcc import MvccStore, initial_state
 from engine.storage.overflow import VALUE_SIZE_MAX
+from engine.storage.snapshots import CLOSED_STATE
 from engine.storage.store import (
     CATALOG_TREE,
     Capabilities,

@@ -308,7 +308,9 @@ class ListTree:
 
     def _places(self, lo: Key | None, hi: Key | None) -> range:
         start = 0 if lo is None else bisect_left(self.keys, lo)  # type: ignore[type-var]
-        stop = len(self.keys) if hi is None else bisect_left(self.keys, hi)  # type: ignore[type-var]
+        stop = len(self.keys)
+        if hi is not None:
+            stop = bisect_left(self.keys, hi)  # type: ignore[type-var]
         return range(start, stop)
 
     def scan(

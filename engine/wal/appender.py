@@ -19,6 +19,7 @@ A log without a record has no file: the first append creates the first segment.
 from __future__ import annotations
 
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -130,6 +131,9 @@ class LogAppender:
         self._write: Callable[[int, bytes], None] = _refuse_write
         self._buffer: _Buffer | None = None
         self._unfinished: tuple[File, int] | None = None  # a segment being created
+        self._taking_back = False  # a helper thread is about to take a write back
+        self._taken_back = threading.Lock()
+        self._taken_back.acquire()
         self._names_unsynced = False
         self._closed = False
         self._vouched_lsn = next_lsn - 1
@@ -171,7 +175,12 @@ class LogAppender:
             self._vouched_lsn = durable_lsn
             self.written_lsn = lsn
         except BaseException as error:
-            self._take_back(offset, error)
+            # Again no call before the helper thread is started: signals do not reach it.
+            self._soft_end, self._taking_back = 0, True
+            start_new_thread(self._take_back, (offset, error))
+            self._await_taken_back()
+            if self._group.failure is not None:
+                raise self._group.outcome_unknown() from error
             raise
         return lsn
 
@@ -252,12 +261,22 @@ class LogAppender:
             if self._buffer is not None and isinstance(error, Error):
                 raise error  # the buffer held earlier records too
             self._write(offset, bytes(8))
+            self._soft_end = self._allocated - self._reserve_size
         except BaseException:
             self._group.fail(error, "a write to the log")
-            raise self._group.outcome_unknown() from error
+        self._taking_back = False
+        try:
+            self._taken_back.release()
+        except RuntimeError:
+            pass  # open already: an earlier wait for it was interrupted
+
+    def _await_taken_back(self) -> None:
+        while self._taking_back:
+            self._taken_back.acquire()
 
     def _make_room(self, size: int) -> None:
         """Make `size` bytes at the end of the segment writable, or raise."""
+        self._await_taken_back()
         if self._closed or self._group.failure is not None:
             raise self._group.failed_error()
         self._discard_unfinished()

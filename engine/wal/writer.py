@@ -214,6 +214,7 @@ class LogWriter(LogAppender):
                 self._group.sync_alone()
         finally:
             self._closed = True
+            self._await_taken_back()
             self._discard_unfinished()
             self._stop_appends()
             self._spare.drop()

@@ -164,9 +164,7 @@ def test_bench_names_a_missing_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_bench_wal(tmp_path: Path) -> None:
-    run = call(
-        "bench", "wal", "--rounds", "1", "--operations", "200", "--json", "--dir", tmp_path
-    )
+    run = call("bench", "wal", "--rounds", "1", "--operations", "200", "--json", "--dir", tmp_path)
     assert run.code == 0, run.err
     figures = {figure["name"]: figure for figure in json.loads(run.out)["results"]}
     assert set(figures) == {"log append", "durable commit", "recovery"}

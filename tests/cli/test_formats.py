@@ -146,7 +146,9 @@ def test_no_control_character_of_a_value_reaches_a_layout(name: str) -> None:
 
 def test_cap_announces_what_it_hides() -> None:
     notes: list[str] = []
-    text = written([Col("n", INTEGER)], [(i,) for i in range(10)], "csv", max_rows=3, note=notes.append)
+    text = written(
+        [Col("n", INTEGER)], [(i,) for i in range(10)], "csv", max_rows=3, note=notes.append
+    )
     assert text == "n\n0\n1\n2\n"
     assert notes == ["note: 7 more rows not shown; --max-rows 0 for all"]
 

@@ -65,10 +65,20 @@ def test_help_imports_no_engine() -> None:
     assert "pyparsing" not in imported("--help")
 
 
+def wait_for(child: subprocess.Popen[bytes], word: bytes) -> None:
+    """Until the child has printed a line with the word, and a moment longer."""
+    assert child.stdout is not None
+    while word not in child.stdout.readline():
+        assert child.poll() is None, "it ended"
+    time.sleep(0.3)
+
+
 # ── signals ──────────────────────────────────────────────────────────────────────────────────
 def test_ctrl_c_cancels_and_undoes(numbers: Path) -> None:
-    child = spawn("query", numbers, "-c", f"begin; insert into n values (-9); {SLOW}; commit")
-    time.sleep(1.5)
+    child = spawn(
+        "query", numbers, "-c", f"begin; insert into n values (-9); select 'go'; {SLOW}; commit"
+    )
+    wait_for(child, b"go")
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=30)
     assert child.returncode == 130
@@ -79,9 +89,9 @@ def test_ctrl_c_cancels_and_undoes(numbers: Path) -> None:
 def test_ctrl_c_while_waiting_for_input(shop: Path) -> None:
     child = spawn("query", shop, "-")
     assert child.stdin is not None
-    child.stdin.write(b"insert into note values (7, 'x', null);\n")
+    child.stdin.write(b"insert into note values (7, 'x', null); select 'go';\n")
     child.stdin.flush()
-    time.sleep(1.5)
+    wait_for(child, b"go")
     child.send_signal(signal.SIGINT)
     child.wait(timeout=30)
     assert child.returncode == 130
@@ -89,8 +99,8 @@ def test_ctrl_c_while_waiting_for_input(shop: Path) -> None:
 
 
 def test_sigterm_closes_cleanly_and_dies_by_it(numbers: Path) -> None:
-    child = spawn("query", numbers, "-c", f"insert into n values (-5); {SLOW}")
-    time.sleep(1.5)
+    child = spawn("query", numbers, "-c", f"insert into n values (-5); select 'go'; {SLOW}")
+    wait_for(child, b"go")
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=30)
     assert child.returncode == -signal.SIGTERM

@@ -34,7 +34,9 @@ def test_route(words: list[str], interactive: bool, expected: list[str]) -> None
 
 def test_sources_run_in_the_order_given(shop: Path, make_file: Make) -> None:
     script = make_file("s.sql", "select 'file';")
-    run = call("query", shop, "-c", "select 'one'", "-f", script, "-c", "select 'two'", "-t", "--csv")
+    run = call(
+        "query", shop, "-c", "select 'one'", "-f", script, "-c", "select 'two'", "-t", "--csv"
+    )
     assert run.out.split() == ["one", "file", "two"]
 
 

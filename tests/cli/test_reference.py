@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mantis_cli.command_table import COMMANDS
 from mantis_cli.main import command
-from mantis_cli.reference import FORMAT_NOTES, render
 from mantis_cli.output.formats import FORMATS
+from mantis_cli.reference import FORMAT_NOTES, render
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 

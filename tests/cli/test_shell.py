@@ -74,7 +74,8 @@ def test_replaces_what_was_typed() -> None:
 
 # ── highlighting ─────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
-    "text", ["select 'a' , 1.5 -- x\n from t;", "'open", "/* open", "\x00 é", ".tables", "", "select"]
+    "text",
+    ["select 'a' , 1.5 -- x\n from t;", "'open", "/* open", "\x00 é", ".tables", "", "select"],
 )
 def test_highlighting_covers_the_text(text: str) -> None:
     assert "".join(piece for _, piece in styled(text)) == text
@@ -163,7 +164,9 @@ def test_a_script_mixes_sql_and_commands(shop: Path, tmp_path: Path, make_file: 
 
 
 def test_a_script_stops_at_its_first_error_with_its_line(shop: Path) -> None:
-    run = call("shell", shop, "--csv", "-t", stdin="select 1;\n.mode csv\n\nselect nope;\nselect 2;\n")
+    run = call(
+        "shell", shop, "--csv", "-t", stdin="select 1;\n.mode csv\n\nselect nope;\nselect 2;\n"
+    )
     assert (run.code, run.out) == (1, "1\n")
     assert "<stdin>:4:8" in run.err
 

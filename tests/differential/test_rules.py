@@ -12,6 +12,7 @@ import pytest
 
 from engine.errors import DataError
 from engine.session import Session
+from engine.sql.optimizer import subqueries
 from tests.differential.queries import Generator, rows, schema_statements
 from tests.unit.sql.sessions import memory_session
 
@@ -49,6 +50,18 @@ def build(rng: Random) -> tuple[Session, Session, sqlite3.Connection]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_rules_keep_rows(seed: int) -> None:
+    compare_answers(seed)
+
+
+@pytest.mark.parametrize("seed", range(50, 54))
+def test_joined_subqueries_keep_rows(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with correlated subqueries joined however few rows there are."""
+    monkeypatch.setattr(subqueries, "_MANY_ROWS", 0.0)
+    compare_answers(seed)
+
+
+def compare_answers(seed: int) -> None:
+    """Compare QUERIES random queries over one random database."""
     rng = Random(seed)
     optimized, bare, peer = build(rng)
     compared = 0

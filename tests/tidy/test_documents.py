@@ -16,7 +16,9 @@ from tests.tidy.sources import PACKAGES, ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 CODE = re.compile(r"^ *```[a-z]*\n(.*?)^ *```|`([^`\n]+)`", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"(?:^|[\s|(;&$])(?:\.venv/bin/)?mantis ([a-z]+)(?: ([a-z]+))?", re.MULTILINE)
+COMMAND = re.compile(
+    r"(?:^|[\s|(;&$])(?:\.venv/bin/)?mantis ([a-z]+)(?![\w.])(?: ([a-z]+)(?![\w.]))?", re.MULTILINE
+)
 MODULE = re.compile(r"python3? -m ([a-z_]+(?:\.[a-z_]+)+)")
 TARGET = re.compile(r"(?:^|\s)make ([a-z]+)", re.MULTILINE)
 PATH = re.compile(r"\b((?:engine|mantisdb|mantis_cli|tools|tests|docs)/[\w./-]*\w)")

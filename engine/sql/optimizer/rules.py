@@ -1,8 +1,9 @@
 """RULES, in order, and the driver.
 
 A rule is a function (plan, statistics) -> plan over one query's tree; the driver applies the rules
-to the plans of subqueries first (inner before outer). With RULES empty every query gives the same
-rows (tests/differential). Rules are pure: statistics are a function from table to row count.
+to the plans of subqueries before the outer tree (but for join_subqueries, which comes first). With
+RULES empty every query gives the same rows (tests/differential). Rules are pure: statistics are a
+function from table to row count.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from engine.sql.optimizer.fold import fold_constants
 from engine.sql.optimizer.joins import choose_hash_keys, order_joins
 from engine.sql.optimizer.limits import choose_top_n, count_rows, use_key_order
 from engine.sql.optimizer.prune import prune_columns
+from engine.sql.optimizer.subqueries import join_subqueries
 from engine.sql.plan import (
     CreateTableAsPlan,
     DeletePlan,
@@ -34,6 +36,7 @@ Rule: TypeAlias = Callable[[PlanNode, RowCount], PlanNode]
 Trace: TypeAlias = Callable[[str, PlanNode], None]
 
 RULES: tuple[Rule, ...] = (
+    join_subqueries,
     fold_constants,
     push_filters,
     order_joins,
@@ -79,8 +82,10 @@ class _Optimizer:
     def tree(self, plan: PlanNode, trace: Trace | None = None) -> PlanNode:
         if not self._rules:
             return plan
-        plan = self._subplans(plan)
+        pending = True  # subqueries are optimized once the first rule has seen them
         for rule in self._rules:
+            if pending and rule is not join_subqueries:
+                plan, pending = self._subplans(plan), False
             new = rule(plan, self._row_count)
             if trace is not None and new != plan:
                 trace(rule.__name__, new)

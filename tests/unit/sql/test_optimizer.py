@@ -69,6 +69,17 @@ PLANS = [
         "Project id\n  HashJoin inner id = x\n    Scan t (id)\n    Filter y > 3\n"
         "      Scan u (x, y)",
     ),
+    # join_subqueries
+    (
+        "select id from t where exists (select 1 from u where u.x = t.a and u.y > 3)",
+        "Project id\n  HashJoin semi a = x\n    Scan t (id, a)\n    Filter y > 3\n"
+        "      Scan u (x, y)",
+    ),
+    (
+        "select id from t where c not in (select y from u)",
+        "Project id\n  HashJoin anti null-aware c = y\n    Scan t (id, c)\n    Project y\n"
+        "      Scan u (y)",
+    ),
     # order_joins and choose_hash_keys: the larger table streams
     (
         "select z from u, t where u.x = t.a and t.c + u.y > 5",
@@ -80,6 +91,12 @@ PLANS = [
 @pytest.mark.parametrize(("sql", "expected"), PLANS)
 def test_plan(session: Session, sql: str, expected: str) -> None:
     assert plan(session, sql) == expected
+
+
+def test_correlated_subquery_for_one_row_stays_a_look_up(session: Session) -> None:
+    text = plan(session, "select id from t where id = 7 and exists (select 1 from u where x = a)")
+    assert "Join" not in text
+    assert "KeyScan u where x = a" in text
 
 
 def test_cross_products_come_last(session: Session) -> None:

@@ -201,7 +201,8 @@ class PlanCompiler:
 
     def _values(self, node: ValuesRows) -> Open:
         if all(type(e) is bound.Param for row in node.rows for e in row):
-            gathers = [operators.gather(tuple([e.index for e in row])) for row in node.rows]  # type: ignore[union-attr]
+            indexes = [[e.index for e in row if type(e) is bound.Param] for row in node.rows]
+            gathers = [operators.gather(tuple(row)) for row in indexes]
             return lambda x: iter([gather(x.params) for gather in gathers])
         scope = Scope({}, outer=self.outer)
         # One function for a few rows at a time keeps each compile() small.
