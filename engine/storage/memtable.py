@@ -28,6 +28,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from threading import Lock
+from typing import Protocol
 
 import msgspec
 
@@ -44,6 +45,12 @@ class Version(msgspec.Struct, frozen=True, gc=False):
     commit_ts: int
     row: Row | None
     prev: Version | None
+
+
+class Readers(Protocol):
+    """What a memtable asks about those who read it."""
+
+    def oldest_snapshot_ts(self) -> int: ...
 
 
 class MemTree:
@@ -69,6 +76,16 @@ class MemTree:
         elif head.commit_ts <= horizon and head.prev is not None:
             head = Version(head.commit_ts, head.row, None)  # Invariant 3
         self.versions[key] = Version(commit_ts, row, head)
+
+    def put_one(self, key: Key, row: Row | None, commit_ts: int, readers: Readers) -> None:
+        """`put` of a whole commit, which asks for the horizon only when a chain can be cut."""
+        versions = self.versions
+        head = versions.get(key)
+        if head is None:
+            self.arrivals.append(key)
+        elif head.prev is not None and head.commit_ts <= readers.oldest_snapshot_ts():
+            head = Version(head.commit_ts, head.row, None)
+        versions[key] = Version(commit_ts, row, head)
 
     def put_new(self, changes: Mapping[Key, Row | None], commit_ts: int) -> None:
         """`put` of keys that have no version here. Measured: a third of its time for 100 k."""

@@ -128,7 +128,7 @@ class MvccStore(SnapshotStore):
             self._change_trees(commit_ts, writes[TREE_DIRECTORY])
         if CATALOG_TREE in writes:
             self._note_ids(writes[CATALOG_TREE])
-        horizon = min(self._open.values(), default=self.visible_ts)
+        horizon = self.oldest_snapshot_ts()
         active = self.active
         for tree_id, changes in writes.items():
             memtree = active.get(tree_id)

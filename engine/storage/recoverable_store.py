@@ -124,7 +124,7 @@ class RecoverableStore(MvccStore):
         self._unsettled: dict[int, tuple[int, Policy]] = {}  # commits made with wait=False
         self._start_bytes = options.memtable_start_bytes
         self.recovery = self._replay(vfs)
-        self.log = self._make_log(vfs, self.recovery)
+        self.log = _make_log(self, vfs, self.recovery)
 
     def _replay(self, vfs: Vfs) -> RecoveryReport:
         meta = self.data.meta
@@ -142,7 +142,7 @@ class RecoverableStore(MvccStore):
         return report
 
     def _apply(self, commit_ts: int, wall_us: int, ops: Sequence[Op]) -> None:
-        """Install a replayed commit (Invariant 5)."""
+        """Install a replayed commit (Invariant 1)."""
         if commit_ts != self.last_ts + 1:
             raise DamageFound(
                 f"the log continues with commit {commit_ts} where {self.last_ts + 1} is due",
@@ -152,7 +152,7 @@ class RecoverableStore(MvccStore):
         count = 0
         for tree_id, key, row in ops:
             if tree_id <= CATALOG_TREE or tree_id not in active:
-                self._apply_whole(commit_ts, ops)
+                _apply_whole(self, commit_ts, ops)
                 break
             count += 1
             memtree = active[tree_id]
@@ -162,35 +162,6 @@ class RecoverableStore(MvccStore):
         self.generation.bytes_used += count * 2 * OP_BYTES
         self.last_ts = commit_ts
         self.last_wall_us = wall_us
-
-    def _apply_whole(self, commit_ts: int, ops: Sequence[Op]) -> None:
-        writes: dict[int, dict[Key, Row | None]] = {}
-        for tree_id, key, row in ops:
-            writes.setdefault(tree_id, {})[key] = row
-        try:
-            self.require_trees(writes)
-        except InternalError as error:
-            raise DamageFound(f"the log names what is not there: {error.message}") from error
-        self.install(commit_ts, writes)
-
-    def _make_log(self, vfs: Vfs, report: RecoveryReport) -> LogWriter:
-        options = self.options
-        return LogWriter(
-            vfs,
-            self.path,
-            self.data.meta.uuid,
-            segment_no=report.next_segment_no,
-            next_lsn=report.next_lsn,
-            chain=report.chain,
-            sealed=report.sealed,
-            clock_us=options.clock_us,
-            random_bytes=options.random_bytes,
-            timer=options.timer,
-            segment_size=options.segment_size,
-            policy=self._policy,
-            commit_mutex=self.mutex,
-            background=options.background,
-        )
 
     # ── before a commit ──────────────────────────────────────────────────────────────────────
     def _prepare_commit(self) -> None:
@@ -393,3 +364,36 @@ class RecoverableStore(MvccStore):
         self._ready = False
         self.state = CLOSED_STATE
         self.data.file.close()
+
+
+def _apply_whole(store: RecoverableStore, commit_ts: int, ops: Sequence[Op]) -> None:
+    """Install a replayed commit that creates or drops trees, or touches the catalog."""
+    writes: dict[int, dict[Key, Row | None]] = {}
+    for tree_id, key, row in ops:
+        writes.setdefault(tree_id, {})[key] = row
+    try:
+        store.require_trees(writes)
+    except InternalError as error:
+        raise DamageFound(f"the log names what is not there: {error.message}") from error
+    store.install(commit_ts, writes)
+
+
+def _make_log(store: RecoverableStore, vfs: Vfs, report: RecoveryReport) -> LogWriter:
+    """The log, to go on where replay found its end."""
+    options = store.options
+    return LogWriter(
+        vfs,
+        store.path,
+        store.data.meta.uuid,
+        segment_no=report.next_segment_no,
+        next_lsn=report.next_lsn,
+        chain=report.chain,
+        sealed=report.sealed,
+        clock_us=options.clock_us,
+        random_bytes=options.random_bytes,
+        timer=options.timer,
+        segment_size=options.segment_size,
+        policy=store._policy,
+        commit_mutex=store.mutex,
+        background=options.background,
+    )

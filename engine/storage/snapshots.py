@@ -197,8 +197,10 @@ class SnapshotStore:
 
     def oldest_snapshot_ts(self) -> int:
         """The least commit_ts any open snapshot may have; visible_ts when there is none."""
+        # Invariant 3: `visible_ts` is read first. min over an empty view would cost four times this
         visible = self.visible_ts
-        return min(self._open.values(), default=visible)
+        open_snapshots = self._open
+        return min(open_snapshots.values(), default=visible) if open_snapshots else visible
 
     def open_snapshot_count(self) -> int:
         return len(self._open)

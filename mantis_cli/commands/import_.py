@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import importlib
 import time
-from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
-from engine.database import Database
-from mantis_cli.database import open_database
 from mantis_cli.options import (
     color_option,
     database_argument,
@@ -20,9 +18,11 @@ from mantis_cli.options import (
 from mantis_cli.output.progress import Progress, wants_progress
 from mantis_cli.output.stream import NARRATION, complain, note
 from mantis_cli.transfer.inputs import IN_FORMATS, Input, open_input
-from mantis_cli.transfer.load import Counts, Loader
 from mantis_cli.transfer.rejects import Rejects
 from mantis_cli.transfer.sources import Source, open_source
+
+if TYPE_CHECKING:
+    from mantis_cli.transfer.load import Counts
 
 
 @click.command()
@@ -83,46 +83,19 @@ def command(
     if delimiter is not None and (len(delimiter) != 1 or chosen not in ("csv", "tsv")):
         raise click.UsageError("--delimiter takes one character, for csv and tsv")
     rejects = Rejects(rejects_path) if rejects_path else None
-    is_new = create and not os.path.exists(file)
     started = time.perf_counter()
+    reader = open_source(
+        opened, chosen, delimiter=delimiter, header=not no_header, null=null, rejects=rejects
+    )
+    reader.start()
+    into = importlib.import_module("mantis_cli.transfer.into")  # the engine, while Arrow reads
     try:
-        with open_database(file, create=create, wait_s=wait) as database:
-            reader = open_source(
-                opened,
-                chosen,
-                delimiter=delimiter,
-                header=not no_header,
-                null=null,
-                rejects=rejects,
-            )
-            with Progress(wants_progress(progress, NARRATION.quiet), "reading") as bar:
-                counts = _load(database, reader, table, pk, rejects, bar)
-    except BaseException:
-        if is_new:  # nothing changed: not even a file
-            with suppress(OSError):
-                os.unlink(file)
-        raise
+        with Progress(wants_progress(progress, NARRATION.quiet), "reading") as bar:
+            counts = into.load_into(file, table, reader, pk, rejects, bar, create, wait)
     finally:
         if rejects is not None:
             rejects.close()
     _report(counts, table, reader, rejects, time.perf_counter() - started, opened)
-
-
-def _load(
-    database: Database,
-    reader: Source,
-    table: str,
-    pk: str | None,
-    rejects: Rejects | None,
-    bar: Progress,
-) -> Counts:
-    session = database.session()
-    key = tuple(part.strip() for part in pk.split(",")) if pk else ()
-    name = table[1:-1].replace('""', '"') if table.startswith('"') else table.lower()
-    try:
-        return Loader(session, reader, name, key, rejects, bar).run()
-    finally:
-        session.close()
 
 
 def _report(

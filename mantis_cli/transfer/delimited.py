@@ -189,13 +189,13 @@ def quotes_in_order(data: Any, delimiter: str) -> bool:
     """True when every quote opens a field, closes one or is doubled inside one, and every CR is
     followed by LF: then pyarrow.csv reads exactly what RFC 4180 says. 40 ms for 30 MB of quotes.
     """
-    import numpy as np
-
     if len(delimiter) != 1 or not delimiter.isascii():
         return False
     quote, line_feed, carriage = 0x22, 0x0A, 0x0D
     if data.find(b'"') < 0 and data.find(b"\r") < 0:
         return True
+    import numpy as np
+
     raw = np.frombuffer(data, np.uint8)
     returns = np.flatnonzero(raw == carriage)
     if len(returns) and (

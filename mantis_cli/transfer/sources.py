@@ -1,8 +1,9 @@
 """What the loader reads: blocks of stored values, from text or from Arrow's own types.
 
     source.names                        column names
+    source.start()                      begin to read and detect in a thread, if that helps
     source.detect()                     their SQL types (reads text once)
-    source.typed_blocks(types)          TypedBlocks with those types: the detected ones or a
+    source.typed_blocks(types, …)       TypedBlocks with those types: the detected ones or a
                                         table's
 
 A source can be read again from its start; the loader does so after `Stumbled`.
@@ -10,7 +11,8 @@ A source can be read again from its start; the loader does so after `Stumbled`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.errors import DataError, NotSupportedError
@@ -61,12 +63,42 @@ class TypedBlock:
         self.row_count = row_count
 
 
+class _Early:
+    """A function that runs in a thread; `result` returns or raises what it did."""
+
+    def __init__(self, run: Callable[[], list[SqlType]]) -> None:
+        self._run = run
+        self._types: list[SqlType] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="mantis-import", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._types = self._run()
+        except BaseException as error:
+            self._error = error
+
+    def wait(self) -> None:
+        self._thread.join()
+
+    def result(self) -> list[SqlType]:
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._types
+
+
 class Source(Protocol):
     names: list[str]
 
+    def start(self) -> None: ...
+
     def detect(self) -> list[SqlType]: ...
 
-    def typed_blocks(self, types: Sequence[SqlType]) -> Iterator[TypedBlock]: ...
+    def typed_blocks(self, types: Sequence[SqlType], detected: bool) -> Iterator[TypedBlock]:
+        """detected: the types are those that detect() gave."""
+        ...
 
     def notes(self) -> list[str]:
         """What to tell the user about guesses, after the last block."""
@@ -83,8 +115,17 @@ class TextSource:
         self._guesses: list[Guess] = []
         self._converters: list[Converter] = []
         self._kept: list[Block] | None = None
+        self._early: _Early | None = None
+
+    def start(self) -> None:
+        """Detect in a thread: Arrow reads while this process still imports the engine."""
+        self._early = _Early(self._detect)
 
     def detect(self) -> list[SqlType]:
+        early, self._early = self._early, None
+        return self._detect() if early is None else early.result()
+
+    def _detect(self) -> list[SqlType]:
         kinds_of = getattr(self.source, "kinds_of", None)
         self._guesses = [
             Guess(kinds_of[place]) if kinds_of else Guess() for place in range(len(self.names))
@@ -108,13 +149,15 @@ class TextSource:
             self._kept = None
             raise
 
-    def typed_blocks(self, types: Sequence[SqlType]) -> Iterator[TypedBlock]:
+    def typed_blocks(self, types: Sequence[SqlType], detected: bool) -> Iterator[TypedBlock]:
+        early, self._early = self._early, None
+        if early is not None:
+            early.wait()
         self._converters = []
         for place, sql_type in enumerate(types):
-            guess = self._guesses[place] if self._guesses else None
-            detected = guess is not None and guess.sql_type() == sql_type and sql_type != TEXT
-            words = frozenset(guess.null_words) if guess is not None and detected else frozenset()
-            arrow = detected and sql_type not in GIVEN.values()
+            known = detected and sql_type != TEXT
+            words = frozenset(self._guesses[place].null_words) if known else frozenset()
+            arrow = known and sql_type not in GIVEN.values()
             self._converters.append(Converter(sql_type, arrow, words))
         blocks = self._kept if self._kept is not None else self._blocks()
         for block in blocks:
@@ -195,10 +238,13 @@ class ParquetSource:
         self.schema = self.file.schema_arrow
         self.names = column_names(list(self.schema.names))
 
+    def start(self) -> None:
+        """The file says its types: nothing to do ahead."""
+
     def detect(self) -> list[SqlType]:
         return [sql_type_of(field) for field in self.schema]
 
-    def typed_blocks(self, types: Sequence[SqlType]) -> Iterator[TypedBlock]:
+    def typed_blocks(self, types: Sequence[SqlType], detected: bool) -> Iterator[TypedBlock]:
         own = self.detect()
         converters = [Converter(sql_type, detected=False) for sql_type in types]
         for batch in self.file.iter_batches(batch_size=BLOCK_ROWS):
