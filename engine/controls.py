@@ -27,7 +27,7 @@ from engine.sql import ast
 from engine.sql.bound import OutputColumn
 from engine.sql.executor.row.context import Context
 from engine.sql.executor.write import TableWriter
-from engine.types import BIGINT, INTEGER, TEXT, SqlType, type_text
+from engine.types import BIGINT, INTEGER, TEXT, SqlType, TypeMismatch, type_text
 
 if TYPE_CHECKING:
     from engine.plan_cache import Hit
@@ -263,7 +263,7 @@ def _index_info(catalog: Catalog, name: str) -> Result:
 
 # ── executemany ──────────────────────────────────────────────────────────────────────────────
 def run_many(
-    session: Session, hit: Hit, seq: Iterable[Params], transaction: Transaction
+    session: Session, sql: str, hit: Hit, seq: Iterable[Params], transaction: Transaction
 ) -> tuple[int, str]:
     """Run a write once for each parameter set; (rows changed, tag)."""
     entry: Entry = hit.entry
@@ -272,7 +272,7 @@ def run_many(
     session.require_writable(entry, transaction)
     bulk = entry.bulk()
     if bulk is not None:
-        total = _run_bulk(session, hit, bulk, seq, transaction)
+        total = _run_bulk(session, sql, hit, bulk, seq, transaction)
         return total, f"INSERT 0 {total}"
     total = 0
     tag = ""
@@ -281,15 +281,32 @@ def run_many(
         if started:
             transaction.begin_statement()
         started = True
-        vector = entry.vector(params, hit.literals)
-        _, count, tag = entry.run(Context(vector, transaction, session.poll), transaction)
+        count, tag = _run_once(session, sql, hit, params, transaction)
         total += max(count, 0)
     verb = tag.rsplit(" ", 1)[0] if tag else "INSERT 0"
     return total, f"{verb} {total}"
 
 
+def _run_once(
+    session: Session, sql: str, hit: Hit, params: Params, transaction: Transaction
+) -> tuple[int, str]:
+    """One parameter set through the plan; where its types mean another statement, through its."""
+    entry: Entry = hit.entry
+    try:
+        vector = entry.vector(params, hit.literals)
+    except TypeMismatch:
+        entry, vector = session.bind_for(sql, entry, params, transaction)
+    _, count, tag = entry.run(Context(vector, transaction, session.poll), transaction)
+    return count, tag
+
+
 def _run_bulk(
-    session: Session, hit: Hit, bulk: Any, seq: Iterable[Params], transaction: Transaction
+    session: Session,
+    sql: str,
+    hit: Hit,
+    bulk: Any,
+    seq: Iterable[Params],
+    transaction: Transaction,
 ) -> int:
     """INSERT … VALUES of one row for each parameter set: rows are made by one generated loop and
     written in batches."""
@@ -309,8 +326,15 @@ def _run_bulk(
 
     total = 0
     remaining = iter(vectors)
-    while rows := bulk(islice(remaining, _BATCH_ROWS), session.store, wrong, again):
-        writer.insert_many(transaction, rows)
-        total += len(rows)
+    while batch := list(islice(remaining, _BATCH_ROWS)):
+        try:
+            rows = bulk(batch, session.store, wrong, again)
+        except TypeMismatch:
+            for vector in batch:
+                params = vector[: len(vector) - len(literals)]
+                total += _run_once(session, sql, hit, params, transaction)[0]
+        else:
+            writer.insert_many(transaction, rows)
+            total += len(rows)
         session.poll()
     return total

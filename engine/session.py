@@ -24,7 +24,7 @@ Threads: a session serves one thread at a time; only `cancel` may be called from
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Params", "Result", "Session"]
 
 _EAGER_ROWS = 1000
+_TYPE_ERRORS = frozenset(["42725", "42804", "42883", "42P08"])
 _PLANNED_WORDS = frozenset(
     ["select", "insert", "update", "delete", "with", "values", "create", "drop", "replace", "from"]
 )
@@ -161,7 +162,7 @@ class Session(SessionTransactions):
         try:
             hit = self.cache.find(sql, transaction.catalog) if statement is None else None
             if hit is None:
-                hit = self.prepare(sql, statement or parse(sql), transaction)
+                hit = self._prepare_for(sql, statement or parse(sql), params, transaction)
             else:
                 self._specialize(hit)
             result = self._bind_and_run(sql, hit, params, transaction, own)
@@ -171,6 +172,21 @@ class Session(SessionTransactions):
         finally:
             self._running = None
         return result
+
+    def _prepare_for(
+        self, sql: str, statement: ast.Statement, params: Params, transaction: Transaction
+    ) -> Hit:
+        """`prepare`; where parameters without a type of their own make no sense of the statement
+        (`coalesce(?, ?) + 1`), it is bound for the types of these values."""
+        try:
+            return self.prepare(sql, statement, transaction)
+        except ProgrammingError as error:
+            if not params or error.sqlstate not in _TYPE_ERRORS:
+                raise
+        pairs = params.items() if isinstance(params, Mapping) else enumerate(params)
+        types = {key: from_python(value)[0] for key, value in pairs}
+        bound = bind_statement(statement, transaction.catalog, param_types=types)
+        return Hit(self.compile(bound, transaction.catalog, transaction), ())
 
     def prepare(self, sql: str, statement: ast.Statement, transaction: Transaction) -> Hit:
         """Bind, plan, optimize and compile a statement, and remember it."""
@@ -196,12 +212,13 @@ class Session(SessionTransactions):
             vector = entry.vector(params, hit.literals)
         except TypeMismatch:
             # The statement means something else for values of these types: bind it for them.
-            entry, vector = self._bind_for(sql, entry, params, transaction)
+            entry, vector = self.bind_for(sql, entry, params, transaction)
         return self._run(entry, vector, transaction, own)
 
-    def _bind_for(
+    def bind_for(
         self, sql: str, entry: Entry, params: Params, transaction: Transaction
     ) -> tuple[Entry, tuple[Any, ...]]:
+        """The statement's own entry and vector for parameters of these types."""
         catalog = transaction.catalog
         values = enumerate(entry.given(params))
         types = {position: from_python(value)[0] for position, value in values}
@@ -261,7 +278,7 @@ class Session(SessionTransactions):
                 if isinstance(statement, controls.CONTROL_STATEMENTS):
                     raise InterfaceError("executemany takes INSERT, UPDATE or DELETE")
                 hit = self.prepare(sql, statement, transaction)
-            total, tag = controls.run_many(self, hit, seq, transaction)
+            total, tag = controls.run_many(self, sql, hit, seq, transaction)
             if own:
                 transaction.commit()
         except BaseException as error:

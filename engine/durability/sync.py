@@ -256,13 +256,17 @@ class GroupSync:
                     next_leader = next_leader or waiter
                     continue
                 waiter.gate.release()
+            # One whose caller was interrupted before it queued has a helper, waiting at the gate.
+            alone = next_leader is not None and next_leader.abandoned
+            if alone and next_leader is not None:
+                alone = not next_leader.claim.locked()
             # The lead changes hands in one stretch without a call.
             ticket.state = _SETTLED if self.failure is None else _FAILED
             if next_leader is None:
                 self._leading = False
             else:
                 next_leader.state = _LEADING
-                if next_leader.abandoned:
+                if alone:
                     start_new_thread(self._settle_aside, (next_leader,))
                 else:
                     next_leader.gate.release()

@@ -368,7 +368,7 @@ def _convert_parameter(value: Any, target: SqlType) -> Any:
         convert = cast_function(UNKNOWN, target)
         return runtime if convert is None else convert(runtime)
     if own.kind in _NUMBERS and target.kind in _NUMBERS:
-        if target.kind in INTEGER_KINDS and not _is_whole(runtime):
+        if target.kind in INTEGER_KINDS and not _suits(runtime, target.kind):
             raise _mismatch(own, target)
     elif not (
         (own.kind in _TEMPORAL and target.kind in _TEMPORAL)
@@ -381,10 +381,13 @@ def _convert_parameter(value: Any, target: SqlType) -> Any:
     return runtime if convert is None else convert(runtime)
 
 
-def _is_whole(value: Any) -> bool:
+def _suits(value: Any, kind: str) -> bool:
+    """Whether a number is a value of an integer type. 5000000000 where `? + 1` made the parameter
+    an integer is none: the statement is bound for a bigint, as the literal would be."""
     if value - value != 0:
         return False  # NaN or infinite
-    return bool(value == int(value))
+    low, high = INTEGER_RANGES[kind]
+    return bool(low <= value <= high and value == int(value))
 
 
 def _mismatch(own: SqlType, target: SqlType) -> TypeMismatch:

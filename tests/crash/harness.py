@@ -109,6 +109,27 @@ class Run:
             self.acknowledged = commit_ts
         return commit_ts
 
+    def load(self, spec: TreeSpec, rows: list[Row]) -> int:
+        """A new tree from Arrow batches, with one ordinary row beside it: both or neither."""
+        import pyarrow as pa
+
+        assert self.store is not None
+        columns = [pa.array(values) for values in zip(*rows, strict=True)]
+        names = [str(position) for position in range(len(columns))]
+        batch = pa.RecordBatch.from_arrays(columns, names=names)
+        writes: Writes = {
+            TREE_DIRECTORY: {spec.tree_id: encode_tree_spec(spec)},
+            ROWS.tree_id: {-spec.tree_id: (-spec.tree_id, "loaded", len(rows))},
+        }
+        commit_ts = self.tip + 1
+        state = after(self.states[self.tip], writes)
+        state[spec.tree_id] = {row[0]: row for row in rows}
+        self.states[commit_ts] = state
+        self.started = commit_ts
+        assert self.store.commit_loads(writes, {spec.tree_id: iter([batch])}) == commit_ts
+        self.tip = self.acknowledged = commit_ts
+        return commit_ts
+
     def wait_durable(self, commit_ts: int) -> None:
         assert self.store is not None
         self.store.wait_durable(commit_ts)

@@ -60,7 +60,7 @@ def test_nothing_promised_is_lost_nightly(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workload", WORKLOADS[:9], ids=lambda workload: workload.__name__)
+@pytest.mark.parametrize("workload", WORKLOADS[:10], ids=lambda workload: workload.__name__)
 def test_a_crash_during_recovery_loses_nothing_either(workload: Workload) -> None:
     """Depth two: recover an image, commit and close, with power lost at every operation of that."""
     disk = SimulatedDisk(5)

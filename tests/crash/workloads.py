@@ -128,6 +128,25 @@ def bulk(run: Run, chance: random.Random) -> None:
     run.close()
 
 
+def loads(run: Run, chance: random.Random) -> None:
+    """Bulk loads, which the log does not hold, between commits and checkpoints that it does."""
+    run.open(create=True)
+    run.create(ROWS)
+    for step in range(5):
+        for _ in range(4):
+            key = chance.randrange(40)
+            run.commit({ROWS.tree_id: {key: row_of(chance, key)}}, durability="os")
+        spec = TreeSpec(40 + step, "int", ROWS.columns, key_column=0)
+        run.load(spec, [row_of(chance, key) for key in range(chance.randrange(1, 300))])
+        run.commit({spec.tree_id: {3: row_of(chance, 3), 5: None}})
+        if step == 2:
+            run.checkpoint()
+        if step == 3:
+            run.close()
+            run.open()
+    run.close()
+
+
 def lives(run: Run, chance: random.Random) -> None:
     """Opened and closed several times, once without a change."""
     run.open(create=True)
@@ -166,5 +185,6 @@ WORKLOADS: tuple[Workload, ...] = (
     group_commits,
     lives,
     relaxed,
+    loads,
     bulk,
 )

@@ -166,9 +166,7 @@ def test_point_plan_takes_other_classes_the_ordinary_way(session: Session) -> No
         assert rows(session, sql, None) == []
         assert rows(session, sql, "2") == [("two",)]
         assert rows(session, sql, 2**40) == []
-        with pytest.raises(errors.DataError) as caught:
-            rows(session, sql, 2**70)
-        assert caught.value.sqlstate == "22003"
+        assert rows(session, sql, 2**70) == []  # as for the literal, which is numeric
 
 
 # ── executemany ──────────────────────────────────────────────────────────────────────────────

@@ -42,6 +42,7 @@ from engine.sql.functions.registry import AggregateFunction, ScalarFunction
 from engine.types import (
     BOOLEAN,
     INTEGER,
+    NUMBER_KINDS,
     TEXT,
     UNKNOWN,
     SqlType,
@@ -95,6 +96,8 @@ def _bind_scalar(
     if chosen.volatile:
         binding.volatile = True
     wanted = parameter_types(chosen, len(args))
+    if len(overloads) > 1:
+        _mark_guesses(binding, args, wanted)
     any_type = _any_type(node, wanted, args)
     with binding.baking(node.name in _BAKED_FIRST):
         bound = tuple(
@@ -103,6 +106,13 @@ def _bind_scalar(
         )
     result = any_type if chosen.return_type is registry.ANY else chosen.return_type
     return Call(chosen, bound, result, node.span)
+
+
+def _mark_guesses(binding: Binding, args: list[Expr], wanted: list[SqlType]) -> None:
+    """abs(?) is double precision only until a value says integer: the result's type follows it."""
+    for arg, target in zip(args, wanted, strict=True):
+        if isinstance(arg, Pending) and arg.kind == "param" and target.kind in NUMBER_KINDS:
+            binding.weak.add(arg.index)
 
 
 def _any_type(node: ast.FunctionCall, wanted: list[SqlType], args: list[Expr]) -> SqlType:

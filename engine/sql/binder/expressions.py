@@ -36,6 +36,8 @@ def _bind_literal(binding: Binding, scope: Scope, node: ast.Literal) -> Expr:
 @binds(ast.Parameter)
 def _bind_parameter(binding: Binding, scope: Scope, node: ast.Parameter) -> Expr:
     binding.caller_names[node.index] = node.name
+    if node.name is not None and node.name in binding.named_types:
+        binding.caller_types.setdefault(node.index, binding.named_types[node.name])
     known = binding.caller_types.get(node.index)
     if known is not None:
         return Param(node.index, known, node.span)

@@ -240,15 +240,14 @@ _LEAST_INTEGERS = (2**31, 2**63, str(2**31), str(2**63))
 
 
 def _negated_literal(value: Pending, span: Span) -> Pending | None:
-    """-5 as one literal, so that -2147483648 is an integer."""
+    """-5 as one literal, so that -2147483648 is an integer and -9223372036854775808 a bigint."""
     if value.kind not in ("integer", "numeric"):
         return None
     text = str(value.value)
     text = text[1:] if text.startswith("-") else "-" + text
-    kind = value.type
-    if value.kind == "integer":
-        kind = literal_type("integer", text)
-    return Pending(value.kind, text, -1, -1, kind, span)
+    if value.kind == "integer" or text == str(-(2**63)):
+        return Pending("integer", text, -1, -1, literal_type("integer", text), span)
+    return Pending(value.kind, text, -1, -1, value.type, span)
 
 
 def literal_type(kind: str, text: str) -> SqlType:

@@ -57,6 +57,7 @@ class Binding:
         "catalog",
         "cte_count",
         "literals",
+        "named_types",
         "parse",
         "parse_expression",
         "query_binder",
@@ -76,6 +77,7 @@ class Binding:
         parameterize: bool,
         caller_count: int = 0,
         caller_types: dict[int, SqlType] | None = None,
+        named_types: dict[str, SqlType] | None = None,
         parse: Parse | None = None,
         parse_expression: Parse | None = None,
     ) -> None:
@@ -84,6 +86,7 @@ class Binding:
         self.literals = "params" if parameterize else "const"
         self.caller_count = caller_count
         self.caller_types: dict[int, SqlType] = caller_types or {}
+        self.named_types: dict[str, SqlType] = named_types or {}
         self.caller_names: dict[int, str | None] = {}
         self.parse = parse
         self.parse_expression = parse_expression

@@ -58,21 +58,23 @@ def bind(
     catalog: Catalog,
     *,
     parameterize: bool = False,
-    param_types: Mapping[int, SqlType] | None = None,
+    param_types: Mapping[int | str, SqlType] | None = None,
     parse: Parse | None = None,
     parse_expression: Parse | None = None,
 ) -> BoundStatement:
     """The bound statement (see the module header).
 
     statement         a query, data change or schema change; others need no binding
-    param_types       position → type of caller's parameters, where known
+    param_types       position or name → type of caller's parameters, where known
     parse             text → Statement, for views; parse_expression: text → Expr, for DEFAULT and
                       CHECK. Needed only where the catalog has such texts.
 
     Raises ProgrammingError with a span (42703, 42P01, 42883, 42702, 42803, 42804, …), DataError
     for literals that do not read as the type they meet, NotSupportedError.
     """
-    given = dict(param_types or {})
+    every = dict(param_types or {})
+    named = {key: type_ for key, type_ in every.items() if isinstance(key, str)}
+    given = {key: type_ for key, type_ in every.items() if isinstance(key, int)}
     parameterize = parameterize and not isinstance(statement, _SCHEMA_CHANGES)
 
     def attempt(count: int, types: dict[int, SqlType]) -> tuple[Binding, BoundBody]:
@@ -82,6 +84,7 @@ def bind(
             parameterize=parameterize,
             caller_count=count,
             caller_types=types,
+            named_types=named,
             parse=parse,
             parse_expression=parse_expression,
         )

@@ -60,14 +60,14 @@ _LEAVES = (bound.Column, bound.Const, bound.Param)
 
 def _conjuncts(predicates: tuple[Expr, ...]) -> tuple[Expr, ...] | None:
     """Without those that are TRUE; None when one can never be true."""
-    kept: list[Expr] = []
+    kept: dict[Expr, None] = {}  # the first of equal ones stays
     for predicate in predicates:
         for term in split_conjuncts(predicate):
             if type(term) is bound.Const:
                 if term.value is not True:
                     return None
-            elif term not in kept:
-                kept.append(term)
+            else:
+                kept[term] = None
     return tuple(kept)
 
 
