@@ -21,9 +21,10 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from operator import itemgetter
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.storage.memtable import MemTree
+from engine.storage.memtable import MemTree, Version
 from engine.storage.store import Key, Row, TreeSpec
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class FrozenTree(Protocol):
 class TableView:
     """One tree's generations over its frozen tree."""
 
-    __slots__ = ("created_ts", "dropped_ts", "frozen", "memtrees", "spec", "tally")
+    __slots__ = ("counted", "created_ts", "dropped_ts", "frozen", "memtrees", "spec", "tally")
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class TableView:
         self.created_ts = created_ts
         self.dropped_ts = dropped_ts
         self.tally = FrozenTally()
+        self.counted = (-1, 0)  # (commit_ts, count): the last answer of `count`
 
     def get(self, key: Key, commit_ts: int) -> Row | None:
         for memtree in self.memtrees:
@@ -195,10 +197,37 @@ class TableView:
 
     def count(self, commit_ts: int) -> int:
         """Rows at commit_ts: the frozen count, corrected by the keys the memtable knows."""
-        total = self.frozen.count_range(None, None)
         used = [memtree for memtree in self.memtrees if memtree.versions]
         if not used:
-            return total
+            return self.frozen.count_range(None, None)
+        known_ts, known = self.counted
+        if known_ts != commit_ts:
+            if len(used) == 1:
+                known = self._count_one(used[0], commit_ts)
+            else:
+                known = self._count_all(used, commit_ts)
+            self.counted = (commit_ts, known)
+        return known
+
+    def _count_one(self, memtree: MemTree, commit_ts: int) -> int:
+        versions = list(memtree.versions.items())
+        live = 0
+        hidden: list[Key] = []  # all of their versions are newer
+        for key, head in versions:
+            version: Version | None = head
+            while version is not None and version.commit_ts > commit_ts:
+                version = version.prev
+            if version is None:
+                hidden.append(key)
+            elif version.row is not None:
+                live += 1
+        tally, frozen = self.tally, self.frozen
+        replaced = tally.count(frozen, memtree, len(versions))
+        replaced -= sum(tally.holds(frozen, key) for key in hidden)
+        return frozen.count_range(None, None) + live - replaced
+
+    def _count_all(self, used: list[MemTree], commit_ts: int) -> int:
+        total = self.frozen.count_range(None, None)
         for place, memtree in enumerate(used):
             for key in memtree.arrivals[:]:
                 if any(key in newer.versions for newer in used[:place]):
@@ -222,11 +251,15 @@ class TableView:
 class FrozenTally:
     """Remembers which changed keys the frozen tree holds, so that counting asks once a key."""
 
-    __slots__ = ("found", "last")
+    __slots__ = ("found", "last", "lock", "memtree", "position", "present")
 
     def __init__(self) -> None:
+        self.lock = Lock()
         self.found: dict[Key, bool] = {}
         self.last: Key | None = None
+        self.memtree: MemTree | None = None
+        self.position = 0  # arrivals[:position] of `memtree` were looked up,
+        self.present = 0  # and so many of them are in the frozen tree
 
     def holds(self, frozen: FrozenTree, key: Key) -> bool:
         known = self.found.get(key)
@@ -234,9 +267,21 @@ class FrozenTally:
             if self.last is None:
                 self.last = frozen.last_key()
             beyond = self.last is None or key > self.last  # type: ignore[operator]
-            known = False if beyond else frozen.get(key) is not None
-            self.found[key] = known
+            known = self.found[key] = False if beyond else frozen.get(key) is not None
         return known
+
+    def count(self, frozen: FrozenTree, memtree: MemTree, stop: int) -> int:
+        """How many of memtree.arrivals[:stop] the frozen tree holds; each is asked once."""
+        with self.lock:  # snapshots of many threads share a view
+            if self.memtree is not memtree or stop < self.position:
+                self.memtree, self.position, self.present = memtree, 0, 0
+            last = frozen.last_key() if stop > self.position else None
+            if last is not None:
+                for key in memtree.arrivals[self.position : stop]:
+                    if key <= last and frozen.get(key) is not None:  # type: ignore[operator]
+                        self.present += 1
+            self.position = stop
+            return self.present
 
 
 class EmptyTree:

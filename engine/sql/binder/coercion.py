@@ -114,6 +114,8 @@ def coerce(
     if source.kind == "unknown":
         if isinstance(expr, Param):
             return _settle_parameter(binding, _as_pending(expr), target)
+        # A column that is a parameter inside a subquery: its values' own types decide.
+        binding.weak |= binding.untyped
         return Cast(expr, target, False, expr.span)
     if not can_cast(source, target, context):
         raise mismatch(source, target, expr.span, what)

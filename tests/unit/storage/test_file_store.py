@@ -7,9 +7,11 @@ import threading
 
 import pytest
 
-from engine.errors import DataError, DiskFull, EngineFailed, Error, InterfaceError
+from engine.errors import DataError, DiskFull, EngineFailed, InterfaceError, StorageError
 from engine.storage.checkpoint import run_unsignalled
+from engine.storage.data_file import DataFile
 from engine.storage.file_store import FileStore, open_file_store
+from engine.storage.page import Meta
 from engine.storage.recoverable_store import StoreOptions
 from engine.storage.store import TREE_DIRECTORY, ColumnSpec, TreeSpec, encode_tree_spec
 from engine.vfs_memory import MemoryVfs
@@ -124,7 +126,7 @@ def test_a_failed_checkpoint_changes_nothing_and_is_tried_again() -> None:
     store = make(disk, io="pread")
     fill(store, "kept")
     number = store.data.meta.checkpoint_no
-    disk.inject("ENOSPC", 1, forever=True, path_part="a.mantis")
+    disk.inject("ENOSPC", 1, forever=True, operations=("allocate",))
     with pytest.raises(DiskFull):
         store.checkpoint()
     disk.clear_faults()
@@ -139,19 +141,29 @@ def test_a_failed_checkpoint_changes_nothing_and_is_tried_again() -> None:
     store.close()
 
 
-def test_a_meta_page_that_cannot_be_synced_fails_the_store() -> None:
+def test_a_meta_page_that_cannot_be_synced_fails_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(self: DataFile, meta: Meta) -> None:
+        raise StorageError("cannot sync")
+
     disk = SimulatedDisk(1)
     store = make(disk, io="pread")
     fill(store, "kept")
-    disk.inject("failed sync", 2, path_part="a.mantis", operations=("sync",))
-    with pytest.raises(Error):
-        for _ in range(3):
-            store.checkpoint()
-            fill(store, "more")
+    monkeypatch.setattr(DataFile, "write_meta", broken)
     with pytest.raises(EngineFailed):
-        store.commit({20: {1: (1, "")}})
-    assert store.point_reader(20)(1) is not None
+        store.checkpoint()
+    monkeypatch.undo()
+    for ask in (lambda: store.commit({20: {1: (1, "")}}), store.checkpoint):
+        with pytest.raises(EngineFailed):
+            ask()
+    assert store.point_reader(20)(1) == (1, "kept")
+    assert store.snapshot().count(20) == 400
     store.close()
+    assert any("-wal-" in name for name in disk.list_dir("/data"))
+    again = open_file_store("/data/a.mantis", vfs=disk, options=store.options)
+    assert again.point_reader(20)(1) == (1, "kept")
+    again.close()
 
 
 def test_a_closed_store_refuses_everything() -> None:

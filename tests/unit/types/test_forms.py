@@ -178,8 +178,10 @@ def test_mismatches_ask_for_another_binding(sql_type: SqlType, value: Any) -> No
 
 
 def test_parameters_out_of_range() -> None:
+    with pytest.raises(TypeMismatch):  # `? + 1` is then bound for a bigint
+        parameter_converter(INTEGER)(2**31)
     with pytest.raises(DataError) as caught:
-        parameter_converter(SMALLINT)(40000)
+        parameter_converter(SMALLINT)("40000")
     assert caught.value.sqlstate == "22003"
 
 
