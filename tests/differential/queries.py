@@ -243,7 +243,9 @@ class Generator:
         for _ in range(rng.choice((0, 0, 1, 1, 2))):
             right, added = self.table() if self.chance(0.8) else self.derived()
             wider = [*scope, *added]
-            kind = rng.choice(("join", "left join", "right join", "full join", "cross join", "join"))
+            kind = rng.choice(
+                ("join", "left join", "right join", "full join", "cross join", "join")
+            )
             if kind == "cross join":
                 text = f"{text} cross join {right}"
             else:
@@ -283,10 +285,14 @@ class Generator:
             column = self.column(scope, kind) or self.literal(random_value(rng, kind))
             alias = self.alias()
             extra = self.number(scope, 1)
-            sides.append((f"(select {column} as k, {extra} as {name} from {source}) {alias}"))
+            sides.append(f"(select {column} as k, {extra} as {name} from {source}) {alias}")
         join = rng.choice(("join", "left join", "right join", "full join"))
         if self.chance(0.4):
-            return f"{sides[0]} natural {join} {sides[1]}", [("k", kind), ("m", "int"), ("n", "int")]
+            return f"{sides[0]} natural {join} {sides[1]}", [
+                ("k", kind),
+                ("m", "int"),
+                ("n", "int"),
+            ]
         text = f"{sides[0]} {join} {sides[1]} using (k)"
         return text, [("k", kind), ("m", "int"), ("n", "int")]
 
@@ -352,7 +358,9 @@ class Generator:
             return Query(prefix + self.compound(), self.literals)
         if roll < 0.4:
             return Query(prefix + self.grouped(), self.literals)
-        kinds = [rng.choice(("int", "int", "text", "real", "date")) for _ in range(rng.randint(1, 3))]
+        kinds = [
+            rng.choice(("int", "int", "text", "real", "date")) for _ in range(rng.randint(1, 3))
+        ]
         text = self.plain(kinds)
         ordered = self.chance(0.45)
         if ordered:

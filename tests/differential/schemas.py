@@ -10,9 +10,31 @@ from __future__ import annotations
 from random import Random
 from typing import Any, NamedTuple
 
-WORDS = ("", " ", "a", "A", "ab", "aB", "abc", "b", "ba", "z", "a%", "a_c", "é", "ß", "日本", "0", "10")
+WORDS = (
+    "",
+    " ",
+    "a",
+    "A",
+    "ab",
+    "aB",
+    "abc",
+    "b",
+    "ba",
+    "z",
+    "a%",
+    "a_c",
+    "é",
+    "ß",
+    "日本",
+    "0",
+    "10",
+)
 DAYS = ("2024-01-01", "2024-02-29", "2023-12-31", "1999-06-15")
-_TYPES = {"int": ("int", "bigint", "int", "smallint"), "text": ("text",), "real": ("double precision",)}
+_TYPES = {
+    "int": ("int", "bigint", "int", "smallint"),
+    "text": ("text",),
+    "real": ("double precision",),
+}
 _KINDS = ("int", "int", "int", "text", "text", "real", "date")
 
 Row = tuple[Any, ...]

@@ -23,6 +23,28 @@ if TYPE_CHECKING:
     from engine.errors import ProgrammingError
 
 
+_WORDS = (
+    "all",
+    "current_date",
+    "current_timestamp",
+    "default",
+    "distinct",
+    "false",
+    "null",
+    "true",
+)
+    "all",
+    "current_date",
+    "current_timestamp",
+    "default",
+    "distinct",
+    "false",
+    "null",
+    "true",
+)
+"""Keywords that, misspelt, are read as columns."""
+
+
 class ScopeRelation:
     """One FROM item: positions maps column name → index; table_name is '' for a derived table.
 
@@ -200,9 +222,11 @@ class Scope:
     def _unknown_column(self, node: ColumnRef) -> ProgrammingError:
         relations = self._visible_relations()
         names = {name: relation for relation in relations for name in reversed(relation.names)}
-        close = difflib.get_close_matches(node.name, names, 1, 0.5)
+        close = difflib.get_close_matches(node.name, [*names, *_WORDS], 1, 0.5)
         hint = None
-        if close:
+        if close and close[0] not in names:
+            hint = f"Perhaps you meant {close[0].upper()}."
+        elif close:
             hint = f'Perhaps you meant "{names[close[0]].alias}.{close[0]}".'
         elif node.name in self.by_alias:
             hint = f'"{node.name}" is a table here; name one of its columns.'

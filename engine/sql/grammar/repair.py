@@ -90,6 +90,16 @@ def _open_parentheses(stream: TokenStream, end: int) -> list[int]:
     return found
 
 
+def _closes_later(stream: TokenStream, start: int) -> bool:
+    """Whether a parenthesis that is open before token `start` is closed at it or after."""
+    depth = 0
+    for kind in stream.kinds[start:]:
+        depth += (kind == "(") - (kind == ")")
+        if depth < 0:
+            return True
+    return False
+
+
 _ENDS_INNER = frozenset(
     {"END", ";", "from", "where", "group", "having", "order", "limit", "union", "then", "values"}
 )
@@ -102,7 +112,8 @@ def _guess_parenthesis(
     open_ = _open_parentheses(stream, failure.index)
     if kind == ")" and not open_:
         return _error('unmatched ")"', stream.span(failure.index), "nothing opens it")
-    if ")" in failure.expected and kind in _ENDS_INNER and open_:
+    never_closed = open_ and not _closes_later(stream, failure.index)
+    if ")" in failure.expected and kind in _ENDS_INNER and never_closed:
         return _error('unmatched "("', stream.span(open_[-1]), "it is opened here, never closed")
     return None
 
@@ -112,9 +123,11 @@ def _guess_keyword(
     failure: SyntaxFailure, stream: TokenStream, parse: Parse
 ) -> ProgrammingError | None:
     """The word the parser stopped at, or one of the two before it: a misspelt keyword is often
-    read as an alias first."""
+    read as an alias first; or the name of the call it is in: `extrat(year from d)`."""
     best: tuple[int, int, str] | None = None
-    for index in (failure.index, failure.index - 1, failure.index - 2):
+    places = [failure.index, failure.index - 1, failure.index - 2]
+    places += [index - 1 for index in _open_parentheses(stream, failure.index)[-1:]]
+    for index in places:
         if index < 0 or stream.kinds[index] != "NAME":
             continue
         word = stream.values[index]

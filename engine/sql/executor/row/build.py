@@ -144,7 +144,7 @@ class PlanCompiler:
         self, exprs: tuple[Expr, ...], scope: Scope, arguments: str = "x"
     ) -> Callable[..., tuple[Any, ...]]:
         """A function of `arguments` (x: Context first) giving the expressions' values."""
-        emitter = Emitter(self.subplan)
+        emitter = self._emitter()
         values = [emitter.value(expr, scope) for expr in exprs]
         return self._function(emitter, f"({''.join([v + ', ' for v in values])})", arguments)
 
@@ -152,9 +152,15 @@ class PlanCompiler:
         self, predicates: tuple[Expr, ...], scope: Scope, arguments: str
     ) -> Callable[..., Any]:
         """A function that is truthy when every predicate is true."""
-        emitter = Emitter(self.subplan)
+        emitter = self._emitter()
         tests = [emitter.is_true(predicate, scope) for predicate in predicates]
         return self._function(emitter, " and ".join(tests) or "True", arguments)
+
+    def _emitter(self) -> Emitter:
+        """For a function without a loop: it evaluates everything once a call."""
+        emitter = Emitter(self.subplan)
+        emitter.hoisting = False
+        return emitter
 
     def _function(self, emitter: Emitter, result: str, arguments: str) -> Callable[..., Any]:
         head = [f"def run({arguments}):", "    p = x.params", "    o = x.outer"]
@@ -213,7 +219,7 @@ class PlanCompiler:
         return lambda x: iter([row for function in functions for row in function(x)])
 
     def _rows_function(self, rows: tuple[tuple[Expr, ...], ...], scope: Scope) -> Any:
-        emitter = Emitter(self.subplan)
+        emitter = self._emitter()
         texts = [
             "(" + "".join([emitter.value(expr, scope) + ", " for expr in row]) + ")" for row in rows
         ]

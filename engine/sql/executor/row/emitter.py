@@ -8,8 +8,8 @@ Invariants
    in the environment. Equal shapes therefore give equal texts, and `compile_function` keeps
    the code objects of recent texts: measured, compile() is 20-70 us of a new plan, exec() 2.
 2. A column is a local name; its null test is dropped when the plan says it is never NULL.
-3. Parameters are locals p0, p1, …; expressions of parameters alone are evaluated once, before
-   the loop (`hoisted`), unless they stand under CASE, AND or OR, where evaluation is conditional.
+3. Parameters are locals p0, p1, …; expressions of parameters alone are evaluated once, by the
+   first row that needs them: what raises must not raise where no row comes so far.
 4. No text nests deeper than Python's parser takes: what is deeper becomes a function of its own.
 """
 
@@ -26,6 +26,7 @@ from engine.sql.plan import ColumnId, Expr, Subplan
 
 _ATOMS = (bound.Const, bound.Param, bound.Column)
 _MAX_DEPTH = 20
+_UNSET = object()  # what a local holds until its expression is first needed
 
 
 class TooDeep(Exception):
@@ -93,7 +94,6 @@ class Emitter:
         self.known_params = False  # p0, p1, … are set by the caller's text
         self.has_context = True  # the function has x, the Context
         self._temps = 0
-        self.conditional = 0
         self._depth = 0
         self._params: set[int] = set()
         self._constants: dict[int, str] = {}
@@ -132,18 +132,18 @@ class Emitter:
             return FORMS.value[kind](self, expr, scope)
         if self._depth >= _MAX_DEPTH:
             return self._outlined(expr, scope)
+        fixed = self.hoisting and self._is_fixed(expr) and not is_volatile(expr)
+        if fixed:
+            self.hoisting = False  # its parts need no locals of their own
         self._depth += 1
         source = FORMS.value[kind](self, expr, scope)
         self._depth -= 1
-        if (
-            self.hoisting
-            and not self.conditional
-            and self._is_fixed(expr)
-            and not is_volatile(expr)
-        ):
-            # Invariant 3: once per execution, not once per row.
-            return self.hoist(source)
-        return source
+        if not fixed:
+            return source
+        self.hoisting = True
+        unset = self.constant(_UNSET)
+        name = self.hoist(unset)  # Invariant 3
+        return f"({name} if {name} is not {unset} else ({name} := {source}))"
 
     def _outlined(self, expr: Expr, scope: Scope) -> str:
         """A call of a function of its own: Python's parser takes 200 nested parentheses."""
@@ -152,6 +152,7 @@ class Emitter:
         columns = sorted(columns_of(expr))
         names = {column_id: f"d{i}" for i, column_id in enumerate(columns)}
         inner = Emitter(self.compile_subplan)
+        inner.hoisting = False
         result = inner.value(expr, Scope(names, scope.non_null))
         head = [f"def run({', '.join(['x', *names.values()])}):", "    p = x.params"]
         lines = [*head, *["    " + line for line in inner.hoisted], f"    return {result}"]

@@ -2,7 +2,7 @@
 
     def run(x):                         x: Context
         p = x.params; o = x.outer
-        h0 = ...                        hoisted: parameters, fixed expressions, hash tables
+        h0 = ...                        hoisted: parameters, hash tables, what no row changes
         for _, r0 in k0(x):             the source: pairs of a scan, or rows of an operator
             a0, a1 = r0                 only the columns that later stages read
             if not (...): continue      Filter
@@ -30,6 +30,7 @@ from engine.sql.plan import (
     Expr,
     Filter,
     Join,
+    OneRow,
     PlanNode,
     Project,
     Scan,
@@ -104,6 +105,7 @@ class Pipeline:
         self._levels = 0
         most = 1_000_000 if compiler.fuse else unfused_stages
         self.source, self.stages = stages_of(node, most)
+        self.emitter.hoisting = not isinstance(self.source, OneRow)
         # Unfused, a scan under something else is an operator of its own.
         self._opens_scan = compiler.fuse or bool(unfused_stages and not self.stages)
         self.used = set(needed)

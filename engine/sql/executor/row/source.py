@@ -91,11 +91,7 @@ def _joined(
     form: Callable[[Expr, Scope], str],
     scope: Scope,
 ) -> str:
-    parts = [form(args[0], scope)]
-    emitter.conditional += 1
-    parts.extend([form(arg, scope) for arg in args[1:]])
-    emitter.conditional -= 1
-    return "(" + operator.join(parts) + ")"
+    return "(" + operator.join([form(arg, scope) for arg in args]) + ")"
 
 
 def _compare_test(emitter: Emitter, expr: bound.Compare, op: str, scope: Scope) -> str:
@@ -241,6 +237,11 @@ def _call(emitter: Emitter, expr: bound.Call, scope: Scope) -> str:
         names = [emitter.temp() for _ in values[:-1]]
         tests = [f"{n} if ({n} := {v}) is not None else" for n, v in zip(names, values)]
         return f"({' '.join(tests)} {values[-1]})"
+    if function.name == "nullif":
+        # NULL stays NULL whatever the second argument is: it is not evaluated.
+        name = emitter.temp()
+        apply = emitter.constant(function.implementation)
+        return f"(None if ({name} := {values[0]}) is None else {apply}({name}, {values[1]}))"
     return f"{emitter.constant(function.implementation)}({', '.join(values)})"
 
 
@@ -297,12 +298,8 @@ def _three_valued(
 ) -> str:
     names = [emitter.temp() for _ in args]
     parts: list[str] = []
-    for index, (name, arg) in enumerate(zip(names, args, strict=True)):
-        if index == 1:
-            emitter.conditional += 1
+    for name, arg in zip(names, args, strict=True):
         parts.append(f"({name} := {emitter.value(arg, scope)}) is {deciding}")
-    if len(args) > 1:
-        emitter.conditional -= 1
     decided = " or ".join(parts)
     unknown = " or ".join([f"{name} is None" for name in names])
     return f"({deciding} if {decided} else None if {unknown} else {otherwise})"
@@ -337,13 +334,10 @@ def _like(emitter: Emitter, expr: bound.Like, scope: Scope) -> str:
 
 def _case(emitter: Emitter, expr: bound.Case, scope: Scope) -> str:
     parts: list[str] = []
-    for index, (when, then) in enumerate(expr.whens):
+    for when, then in expr.whens:
         condition = emitter.is_true(when, scope)
-        if index == 0:
-            emitter.conditional += 1
         parts.append(f"{emitter.value(then, scope)} if {condition} else ")
     default = emitter.value(expr.default, scope)
-    emitter.conditional -= 1
     return f"({''.join(parts)}{default})"
 
 
