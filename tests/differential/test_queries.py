@@ -42,6 +42,7 @@ class Bench:
         self.ruled, self.bare = mantis_session(True), mantis_session(False)
         load(self.ruled, self.tables, self.rows, indexes=True)
         load(self.bare, self.tables, self.rows, indexes=False)
+        self.views: list[str] = []
         self.compared = self.skipped = 0
 
     def peer(self) -> sqlite3.Connection:
@@ -54,15 +55,28 @@ class Bench:
         sql = query.text()
         told = f"seed {self.seed}: {sql}"
         try:
-            assert run(self.bare, sql, ordered=query.ordered) == expected, f"no rules, {told}"
+            plain = run(self.bare, sql, ordered=query.ordered)
         except (DataError, NotSupportedError):
             self.skipped += 1  # out of range: whether it is reached may differ
             return
+        if plain != expected:
+            assert self.arbitrate(query) == plain, f"no rules, {told}: {plain}, not {expected}"
+            expected = plain
         assert run(self.ruled, sql, ordered=query.ordered) == expected, f"rules, {told}"
         text, values = query.parameters()
         got = run(self.ruled, text, values, query.ordered)
         assert got == expected, f"parameters {values}, seed {self.seed}: {text}"
         self.compared += 1
+
+    def arbitrate(self, query: Query) -> Answer | None:
+        """DuckDB's rows, where SQLite's differ from ours: its 3.40 is wrong about some outer joins
+        of subqueries that give one constant."""
+        duckdb = pytest.importorskip("duckdb", reason="no third engine to ask")
+        third = duckdb.connect()
+        load(third, self.tables, self.rows, indexes=False)
+        for view in self.views:
+            third.execute(view)
+        return Answer(third.execute(query.text().replace("/", "//")).fetchall(), query.ordered)
 
     def finish(self, wanted: int) -> None:
         assert self.compared > wanted * 0.9, f"{self.skipped} of {wanted} queries were skipped"
@@ -88,10 +102,11 @@ def test_same_rows_as_sqlite(seed: int) -> None:
 
 def add_view(bench: Bench, generator: Generator, peer: sqlite3.Connection) -> None:
     """A view that queries may use from here on."""
-    generator.literals = []
+    generator.literals, generator.common = [], {}
     body, columns = generator.derived_body()
     names = ", ".join([name for name, _ in columns])
     view = f"create view v ({names}) as {Query(body, generator.literals).text()}"
+    bench.views.append(view)
     for engine in (bench.ruled, bench.bare, peer):
         engine.execute(view)
     generator.views["v"] = columns
@@ -154,7 +169,7 @@ def test_a_condition_splits_rows_in_three(seed: int) -> None:
     bench = Bench(seed)
     generator = Generator(bench.rng, bench.tables)
     for _ in range(QUERIES):
-        generator.literals = []
+        generator.literals, generator.common = [], {}
         source, scope = generator.source()
         outputs = ", ".join([generator.value(k, scope, 1) for k in ("int", "text")])
         condition = generator.condition(scope)

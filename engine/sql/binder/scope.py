@@ -33,15 +33,6 @@ _WORDS = (
     "null",
     "true",
 )
-    "all",
-    "current_date",
-    "current_timestamp",
-    "default",
-    "distinct",
-    "false",
-    "null",
-    "true",
-)
 """Keywords that, misspelt, are read as columns."""
 
 
