@@ -35,6 +35,7 @@ from typing import Any, NoReturn, cast
 
 from engine.catalog import Catalog, load_catalog
 from engine.errors import (
+    CannotOpen,
     DatabaseLocked,
     Error,
     InterfaceError,
@@ -52,6 +53,7 @@ from engine.storage.store import CATALOG_TREE, Row, Snapshot
 from engine.storage.store_stats import store_stats
 from engine.txn.manager import TransactionManager
 from engine.vfs import File, OsVfs, Vfs
+from engine.wal.segment import list_segments
 
 LOCK_POLL_S = 0.02
 
@@ -153,14 +155,7 @@ class Database:
             if not disk.exists(name):
                 if not create or readonly:
                     raise MissingFile(f'no such file: "{os.fspath(path)}"', path=name)
-                create_file(
-                    disk,
-                    name,
-                    page_size=page_size or PAGE_SIZE_DEFAULT,
-                    uuid=options.random_bytes(16),
-                    created_us=options.clock_us(),
-                    temporary_path=f"{name}-new-{os.getpid()}",
-                )
+                _create(disk, name, page_size or PAGE_SIZE_DEFAULT, options)
             engine = _shared_engine(disk, name, readonly)
             if engine is None:
                 engine = _open_engine(disk, name, options, wait_s, now)
@@ -281,6 +276,38 @@ def _open_engine(
     engine = _Engine(vfs, path, key, store)
     _engines[key] = engine
     return engine
+
+
+def _create(vfs: Vfs, path: str, page_size: int, options: StoreOptions) -> None:
+    """Make an empty database file. Raises CannotOpen, DiskFull, MissingFile (no such directory).
+
+    A log without its data file holds somebody's commits: no new file goes beside it."""
+    try:
+        segments = list_segments(vfs, path)
+    except Error:  # the directory cannot be listed: creating says why
+        segments = []
+    if segments:
+        raise CannotOpen(
+            f'"{path}" is missing, but its log "{segments[0].path}" is there',
+            path=path,
+            hint="bring the database file back, or move the log away",
+        )
+    temporary_path = f"{path}-new-{os.getpid()}"
+    try:
+        create_file(
+            vfs,
+            path,
+            page_size=page_size,
+            uuid=options.random_bytes(16),
+            created_us=options.clock_us(),
+            temporary_path=temporary_path,
+        )
+    except MissingFile:
+        raise MissingFile(f'no such directory: "{os.path.dirname(path)}"', path=path) from None
+    except Error as error:  # about the file that was asked for
+        error.message = error.message.replace(temporary_path, path)
+        error.args = (error.message,)
+        raise
 
 
 def _take_lock(

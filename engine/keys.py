@@ -50,6 +50,7 @@ _INVERT = bytes(255 - i for i in range(256))
 _PACK_DOUBLE = struct.Struct(">d").pack
 _UNPACK_DOUBLE = struct.Struct(">d").unpack
 _INTERVAL = struct.Struct("<iiq")
+INT_KEY_SHIFT = 2**63  # an index entry ends with its int table key plus this, 8 bytes big-endian
 _SIGN = 1 << 63
 _MASK = (1 << 64) - 1
 _NAN_BITS = 0x7FF8 << 48

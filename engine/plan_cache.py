@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from engine.errors import DataError
 from engine.sql.lexer import normalize
 
 _V = TypeVar("_V")
@@ -77,11 +78,12 @@ class Hit:
 class PlanCache:
     """texts, shapes and their counters."""
 
-    __slots__ = ("misses", "shape_hits", "shapes", "text_hits", "texts")
+    __slots__ = ("_last", "misses", "shape_hits", "shapes", "text_hits", "texts")
 
     def __init__(self, capacity: int) -> None:
         self.texts: Generations[Hit] = Generations(capacity)
         self.shapes: Generations[list[Any]] = Generations(capacity)
+        self._last: tuple[str, tuple[str, list[Any]]] = ("", ("", []))  # text, normalized
         self.text_hits = 0
         self.shape_hits = 0
         self.misses = 0
@@ -98,7 +100,11 @@ class PlanCache:
 
     def find_shape(self, text: str, catalog: Any) -> Hit | None:
         """The hit for a text that differs from a cached one in literals only."""
-        key, literals = normalize(text)
+        if "\0" in text:  # which no parameter may hold either
+            place = text.index("\0")
+            message = "text cannot hold NUL characters"
+            raise DataError(message, sqlstate="22021", span=(place, place + 1))
+        key, literals = self._normalized(text)
         entries = self.shapes.get(key)
         if entries is not None:
             for entry in entries:
@@ -114,9 +120,17 @@ class PlanCache:
         self.misses += 1
         return None
 
+    def _normalized(self, text: str) -> tuple[str, list[Any]]:
+        """A new text is looked for, made and added: three times the same."""
+        last, found = self._last
+        if last is not text:
+            found = normalize(text)
+            self._last = (text, found)
+        return found
+
     def add(self, text: str, entry: Any) -> Hit:
         """Remember an entry under its text and its shape."""
-        key, literals = normalize(text)
+        key, literals = self._normalized(text)
         # Invariant 2: a literal that is no parameter may have shaped the plan, whoever read it (a
         # type's arguments, a statement's option), so it counts as baked even if nobody said so.
         kinds = [_MARKED[mark] for mark in _MARKER.findall(key) if mark]

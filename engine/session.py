@@ -152,9 +152,8 @@ class Session(SessionTransactions):
 
     def _specialize(self, hit: Hit) -> None:
         entry: Entry = hit.entry
-        if not entry.specialized:
-            entry.specialize(self.store)
-            hit.point, hit.within = entry.point, entry.within
+        entry.used(self.store)
+        hit.point, hit.within = entry.point, entry.within
 
     def _in_transaction(self, sql: str, params: Params, statement: ast.Statement | None) -> Result:
         """Begin the statement, find or make its plan under the catalog it sees, run it, end it."""

@@ -19,7 +19,9 @@ from engine.sql.executor.ddl import create_table, execute_ddl, fill_table
 from engine.sql.executor.point import Vector, compile_bulk, compile_point
 from engine.sql.executor.row.build import Profile, compile_plan
 from engine.sql.executor.row.context import Context
+from engine.sql.executor.row.emitter import PLAIN, Style
 from engine.sql.executor.write import compile_delete, compile_insert, compile_update
+from engine.sql.expressions import exprs_of, walk
 from engine.sql.grammar import parse, parse_expression
 from engine.sql.optimizer import optimize
 from engine.sql.plan import (
@@ -27,9 +29,13 @@ from engine.sql.plan import (
     DdlPlan,
     DeletePlan,
     InsertPlan,
+    PlanNode,
     QueryPlan,
+    Scan,
     StatementPlan,
+    Subplan,
     UpdatePlan,
+    inputs,
 )
 from engine.sql.planner import plan_statement
 from engine.types import literal_converter, parameter_converter
@@ -38,6 +44,8 @@ Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
 Outcome: TypeAlias = tuple[Iterator[tuple[Any, ...]], int, str]
 """(rows, row count or -1 when only the rows tell, tag or '' when the count completes it)."""
 
+_SMALL_ROWS = 2000  # plans over fewer are compiled compactly (emitter.Style)
+_HOT_USES = 16  # and again, in full, when they are used so often
 _PASS_KINDS = ("integer", "bigint")
 
 
@@ -55,6 +63,7 @@ class Entry:
         "baked_values",
         "catalog",
         "columns",
+        "compact",
         "converters",
         "literal_slots",
         "literal_types",
@@ -64,6 +73,7 @@ class Entry:
         "run",
         "specialized",
         "streams",
+        "uses",
         "volatile",
         "within",
         "writes",
@@ -93,6 +103,8 @@ class Entry:
         self.point: Callable[..., Any] | None = None
         self.within: Callable[..., Any] | None = None
         self.specialized = False
+        self.compact = False
+        self.uses = 0
 
     def specialize(self, store: Any) -> None:
         """Make the specialised functions, if the plan has any. Called when the entry is used for
@@ -100,6 +112,17 @@ class Entry:
         self.specialized = True
         if all(spec.name is None for spec in self.params):
             self.point, self.within = compile_point(self.plan, self._vector(), self.catalog, store)
+
+    def used(self, store: Any) -> None:
+        """The entry was found again: make what pays from the second or the 16th time on."""
+        if not self.specialized:
+            self.specialize(store)
+        if self.compact:
+            self.uses += 1
+            if self.uses == _HOT_USES:
+                self.compact = False
+                style = Style(False, len(self.params))
+                self.run, _ = compile_plan_of(self.plan, None, style)
 
     def bulk(self) -> Callable[..., Any] | None:
         """See point.compile_bulk; None when executemany has to run the plan each time."""
@@ -206,17 +229,33 @@ def compile_statement(
     plan = plan_statement(statement.body)
     if optimized:
         plan = optimize(plan, row_count)
-    run, columns = compile_plan_of(plan)
-    return Entry(statement, plan, catalog, run, columns)
+    small = row_count is not None and isinstance(plan, QueryPlan)
+    small = small and _rows_scanned(plan.plan, row_count) <= _SMALL_ROWS  # type: ignore
+    run, columns = compile_plan_of(plan, None, Style(small, len(statement.params)))
+    entry = Entry(statement, plan, catalog, run, columns)
+    entry.compact = small
+    return entry
+
+
+def _rows_scanned(node: PlanNode, row_count: Callable[[int], int]) -> int:
+    """Rows of the tables of the plan and of the subqueries in it."""
+    found = row_count(node.table.table_id) if isinstance(node, Scan) else 0
+    for below in inputs(node):
+        found += _rows_scanned(below, row_count)
+    for expr in exprs_of(node):
+        for part in walk(expr):
+            if type(part) is Subplan:
+                found += _rows_scanned(part.plan, row_count)
+    return found
 
 
 def compile_plan_of(
-    plan: StatementPlan, profile: Profile | None = None
+    plan: StatementPlan, profile: Profile | None = None, style: Style = PLAIN
 ) -> tuple[Callable[[Context, Any], Outcome], tuple[bound.OutputColumn, ...] | None]:
     """(run, output columns) of a statement's plan."""
     match plan:
         case QueryPlan():
-            rows = compile_plan(plan.plan, profile=profile)
+            rows = compile_plan(plan.plan, profile=profile, style=style)
             return (lambda x, transaction: (rows(x), -1, "")), plan.columns
         case InsertPlan():
             return _writer(compile_insert(plan, profile), "INSERT 0"), plan.columns_out or None

@@ -22,6 +22,7 @@ import errno
 import fcntl
 import mmap
 import os
+import stat
 from collections.abc import Callable
 from typing import Protocol
 
@@ -326,7 +327,8 @@ class OsVfs:
     def open(
         self, path: str, *, create: bool = False, exclusive: bool = False, readonly: bool = False
     ) -> OsFile:
-        flags = (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC
+        # O_NONBLOCK: opening a pipe that nobody writes must not hang; files do not know it.
+        flags = (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK
         if create:
             flags |= os.O_CREAT
         if exclusive:
@@ -336,11 +338,15 @@ class OsVfs:
             if fd <= 2:  # Invariant 5
                 low_fd, fd = fd, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
                 os.close(low_fd)
-            if readonly and os.path.isdir(path):
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISDIR(mode):
                 os.close(fd)
                 raise IsADirectoryError(errno.EISDIR, "is a directory", path)
         except OSError as error:
             raise open_error(error, path) from error
+        if not stat.S_ISREG(mode):
+            os.close(fd)
+            raise CannotOpen(f'cannot open "{path}": not a regular file', path=path)
         return OsFile(path, fd, readonly)
 
     def exists(self, path: str) -> bool:

@@ -18,7 +18,7 @@ from engine.database import Database
 from engine.errors import Error
 from engine.storage.check import IndexCheck, check_file, check_indexes
 from engine.storage.check_tree import Finding
-from engine.storage.store import FIRST_USER_ID, Key, Row
+from engine.storage.store import FIRST_USER_ID, Key
 from engine.vfs import OsVfs
 from mantis_cli.catalog_view import current_catalog
 from mantis_cli.schema_text import quote_identifier
@@ -131,14 +131,11 @@ def index_check(table: Table, index: Index) -> IndexCheck:
     codec = codec_of_index(table, index)
     places = tuple(part.column_index for part in index.columns)
 
-    def entry_of(key: Key, row: Row) -> Key:
-        return codec.encode(tuple([row[place] for place in places]), key)
-
     def table_key_of(entry: Key) -> Key:
         assert isinstance(entry, bytes)
         return codec.table_key(entry)
 
-    return IndexCheck(index.index_id, table.table_id, entry_of, table_key_of)
+    return IndexCheck(index.index_id, table.table_id, places, codec.encode, table_key_of)
 
 
 def _check_values(database: Database, catalog: Catalog) -> Iterator[NamedFinding]:

@@ -171,6 +171,7 @@ def _looks_like_file(word: str, count: int) -> bool:
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """The console script: run one command and exit with its code."""
+    fill_standard_streams()
     SIGNALS.install()
     words = list(sys.argv[1:] if arguments is None else arguments)
     code = execute(words)
@@ -178,6 +179,26 @@ def run(arguments: Sequence[str] | None = None) -> None:
     if SIGNALS.terminated is not None:
         _die_by(SIGNALS.terminated)
     sys.exit(code)
+
+
+def fill_standard_streams() -> None:
+    """Give the descriptors 0 to 2 that the caller closed (`>&-`) to the null device, so that no
+    file of ours gets such a number and is written to by a print. Data for a closed stdout is an
+    error, as everywhere; input is empty, and narration is dropped."""
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, flags)
+            if descriptor != number:  # a lower one is free only when it was not filled
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def execute(words: list[str]) -> int:
@@ -201,6 +222,10 @@ def execute(words: list[str]) -> int:
         return _bug(error) if code == exits.BUG else _draw(error, code)
     except (exits.CannotRead, exits.Failed) as error:
         return _draw(error, exits.exit_code(error))
+    except (BrokenPipeError, SystemExit):  # click makes the first into the second
+        return exits.BROKEN_PIPE
+    except OSError as error:  # the engine's own files raise errors.Error
+        return _say(_system_error(error), exits.FAILED)
     except MemoryError:
         return _say("error[53200]: out of memory", exits.FAILED)
     except Exception as error:
@@ -244,20 +269,26 @@ def _bug(error: BaseException) -> int:
     )
 
 
+def _system_error(error: OSError) -> str:
+    if error.filename is None:  # of a stream
+        return f"error: cannot write the output: {error.strerror}"
+    return f"error: {error.filename}: {error.strerror}"
+
+
 def _flush(code: int) -> int:
-    """Flush both streams; a reader that has gone away becomes BROKEN_PIPE, quietly."""
+    """Flush both streams. A reader of data that has gone away becomes BROKEN_PIPE, quietly; data
+    that cannot be written is a failure; narration that cannot be written changes nothing."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None and not stream.closed:
+            if not stream.closed:
                 stream.flush()
-        except BrokenPipeError:
-            null = os.open(os.devnull, os.O_WRONLY)  # so that the flush at exit says nothing
-            os.dup2(null, stream.fileno())
-            os.close(null)
-            code = exits.BROKEN_PIPE
         except OSError as error:
-            code = _say(f"error: cannot write the output: {error.strerror}", exits.FAILED)
-            null = os.open(os.devnull, os.O_WRONLY)
+            if stream is sys.stdout:
+                if isinstance(error, BrokenPipeError):
+                    code = exits.BROKEN_PIPE
+                elif code == exits.OK:
+                    code = _say(_system_error(error), exits.FAILED)
+            null = os.open(os.devnull, os.O_WRONLY)  # so that the flush at exit says nothing
             os.dup2(null, stream.fileno())
             os.close(null)
     return code

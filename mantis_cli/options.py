@@ -18,9 +18,12 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from mantis_cli.output.formats import FORMATS, suggest_format
 from mantis_cli.output.stream import NARRATION
+
+SECONDS_MAX = 366 * 86400
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,11 +92,26 @@ def color_option(function: F) -> F:
     )(function)
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds, at most a year: not NaN, not infinite."""
+
+    def __init__(self, *, positive: bool = False) -> None:
+        super().__init__(min=0, min_open=positive)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if not seconds <= SECONDS_MAX:
+            self.fail(f"{value} is not a number of seconds up to {SECONDS_MAX}.", param, ctx)
+        return seconds
+
+
 def wait_option(function: F) -> F:
     """wait: seconds to wait for a lock on the file."""
     return click.option(
         "--wait",
-        type=click.FloatRange(min=0),
+        type=Seconds(),
         default=0.0,
         metavar="S",
         envvar="MANTIS_WAIT",
@@ -140,8 +158,10 @@ def format_options(function: F) -> F:
     @functools.wraps(function)
     def wrapper(*args: Any, format_name: str | None, short_format: str | None, **rest: Any) -> Any:
         if format_name and short_format and format_name != short_format:
-            raise click.UsageError(f"--format {format_name} and --{short_format} contradict")
-        return function(*args, format_name=format_name or short_format, **rest)
+            source = click.get_current_context().get_parameter_source("format_name")
+            if source is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--format {format_name} and --{short_format} contradict")
+        return function(*args, format_name=short_format or format_name, **rest)
 
     decorated: Callable[..., Any] = wrapper
     for name, flags in reversed(_SHORT_FORMS):

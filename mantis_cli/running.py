@@ -74,6 +74,8 @@ class Runner:
             except errors.Error as error:
                 error.source = statement.source  # type: ignore[attr-defined]
                 error.span = self._unmoved(error.span)
+                if error.sqlstate == "07001" and error.hint is None:
+                    error.hint = self._parameter_hint(statement.text)
                 raise
         seconds = time.perf_counter() - started
         return Outcome(result.tag, rows, seconds, result.columns is not None)
@@ -94,6 +96,15 @@ class Runner:
                 self._moves.append((start, start + len(text), token.start, token.end))
             parts.append(text)
         return "".join(parts)
+
+    def _parameter_hint(self, text: str) -> str | None:
+        """Which parameters have no value, and how to give one."""
+        names = [token.text for token in scan(text) if token.kind == "parameter"]
+        missing = [name for name in dict.fromkeys(names) if name[1:] not in self.params]
+        named = [name for name in missing if name.startswith(":")]
+        if named:
+            return f"{', '.join(named)}: mantis query -p {named[0][1:]} VALUE gives a value"
+        return "only :name parameters can be given here: mantis query -p NAME VALUE"
 
     def _unmoved(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
         """A span in the text that ran as a span in the text that was written."""

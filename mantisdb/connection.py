@@ -15,20 +15,22 @@ Invariants
 3. close() rolls back. It is idempotent, also when the engine has failed.
 4. A child process inherits connections it must not use: they are made unusable by a fork hook,
    without touching the engine, its files or their locks.
+5. A connection that is dropped without close() gives back its locks and its handle, soon: the
+   garbage collector may run it anywhere, also inside the engine's locks, so another thread does.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
-from engine.database import Database
-
 from engine import errors
 from engine.catalog import Catalog, load_catalog
+from engine.database import Database
 from engine.errors import InterfaceError, ProgrammingError, TransactionAborted
 from engine.session import Session
 from engine.settings import Settings
@@ -71,7 +73,7 @@ def connect(
     """
     if mode not in MODES:
         raise ProgrammingError(f"mode is one of {', '.join(MODES)}, not {mode!r}", sqlstate="22023")
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     settings: dict[str, Any] = {}
     if isolation is not None:
         settings["default_transaction_isolation"] = isolation
@@ -243,6 +245,14 @@ class Connection:
             finally:
                 self._release()
 
+    def __del__(self) -> None:
+        session = getattr(self, "session", CLOSED)  # none: __init__ did not get that far
+        if not isinstance(session, Unusable):
+            try:  # Invariant 5
+                _thread.start_new_thread(_abandon, (session, self._release))
+            except RuntimeError:
+                pass  # the interpreter ends: the engine's exit hook closes
+
     def __enter__(self) -> Connection:
         if isinstance(self.session, Unusable):
             self.session.execute("")  # raises
@@ -253,6 +263,15 @@ class Connection:
             self.commit()
         else:
             self.rollback()
+
+
+def _abandon(session: Session, release: Callable[[], None]) -> None:
+    """Undo and release what a connection left that nobody closed."""
+    try:
+        session.close()
+        release()
+    except Exception:  # nobody is left to tell; the next open recovers
+        pass
 
 
 _OPEN: weakref.WeakSet[Connection] = weakref.WeakSet()

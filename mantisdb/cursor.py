@@ -17,9 +17,10 @@ Cursors may be used by one thread at a time; connections and the module by many 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from operator import length_hint
+from operator import index, length_hint
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.errors import InterfaceError, ProgrammingError
@@ -135,8 +136,17 @@ class Cursor:
             _forget(self)
         self._result = None  # Invariant 3
         connection = self.connection
-        with connection.lock:
-            self._result = result = connection.session.execute(operation, parameters)
+        try:
+            with connection.lock:
+                self._result = result = connection.session.execute(operation, parameters)
+        except (TypeError, AttributeError):  # asked afterwards: it costs the hot path nothing
+            _require_text(operation)
+            if parameters is not None and not isinstance(parameters, (Sequence, Mapping)):
+                raise ProgrammingError(
+                    f"parameters are a sequence or a mapping, not {type(parameters).__name__}",
+                    sqlstate="42804",
+                ) from None
+            raise
         columns = result.columns
         if columns is not None:
             # Measured: one dict look-up by identity, 60 ns, instead of a call.
@@ -154,6 +164,10 @@ class Cursor:
         sum. When one fails, none of the call's changes stay."""
         _forget(self)
         connection = self.connection
+        _require_text(operation)
+        if type(seq_of_parameters) is not list:
+            # A generator may use this connection, or raise: it ends before anything starts.
+            seq_of_parameters = list(seq_of_parameters)
         with connection.lock:
             result = connection.session.execute_many(operation, seq_of_parameters)
         if result.columns is not None:
@@ -177,6 +191,8 @@ class Cursor:
     def fetchmany(self, size: int | None = None) -> list[Any]:
         """Up to `size` (default: arraysize) rows; [] when there is no more."""
         count = self.arraysize if size is None else size
+        if type(count) is not int or not 0 <= count <= sys.maxsize:
+            count = _row_limit(count)
         rows = self._rows
         if type(rows) is _Stream:
             return rows.take(count)
@@ -249,15 +265,34 @@ class Cursor:
         """Nothing to prepare: values of any size are returned whole."""
 
     def close(self) -> None:
-        """Give the result back. Using the cursor afterwards raises InterfaceError."""
-        _forget(self)
-        self._rows = CLOSED
+        """Give the result back. Idempotent; using the cursor afterwards raises InterfaceError."""
+        if self._rows is not CLOSED:
+            _forget(self)
+            self._rows = CLOSED
 
     def __enter__(self) -> Cursor:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _require_text(operation: object) -> None:
+    if not isinstance(operation, str):
+        raise ProgrammingError(
+            f"a statement is a str, not {type(operation).__name__}", sqlstate="42804"
+        )
+
+
+def _row_limit(size: Any) -> int:
+    """A fetchmany size that is not a plain one: numpy's integers, or more than there can be."""
+    try:
+        count = index(size)
+    except TypeError:
+        count = -1
+    if count < 0:
+        raise ProgrammingError(f"fetchmany takes a number of rows, not {size!r}", sqlstate="22023")
+    return min(count, sys.maxsize)
 
 
 def _forget(cursor: Cursor) -> None:

@@ -13,12 +13,14 @@ Invariants
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import DataError
-from engine.storage import leaf_rows, page
-from engine.storage.leaf import BINARY, BOOL, TYPECODES, UTF8, WIDTHS, arrow_type_of
+from engine.storage import arrow_arrays, leaf_rows, page
+from engine.storage.branch import FLOAT_KINDS, no_bounds
+from engine.storage.leaf import BOOL, TYPECODES, UTF8, arrow_type_of
 from engine.storage.leaf_rows import ColumnRows, Layout, LeafRows, Segment
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def _require_key_sizes(rows: LeafRows, layout: Layout) -> None:
     if keys.offsets is None:
         return
     limit = page.max_key_size(layout.page_size)
-    longest = int(numpy.diff(numpy.asarray(keys.offsets)).max())
+    longest = int(_sizes(numpy.asarray(keys.offsets)).max())
     if longest > limit:
         raise DataError(f"a key of {longest} bytes is longer than {limit}", sqlstate="54000")
 
@@ -64,62 +66,46 @@ def _column(
     array: pa.Array, kind: int, layout: Layout, store_value: Callable[[bytes], bytes]
 ) -> ColumnRows:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    wanted = arrow_type_of(kind)
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
-    if array.type != wanted:
-        array = array.cast(wanted)
+    array = arrow_arrays.cast(array, arrow_type_of(kind))
     if kind >= UTF8:
         threshold = page.overflow_threshold(layout.page_size)
-        longest = pc.max(pc.binary_length(array)).as_py() or 0
-        if longest > threshold:
+        sizes = _sizes(arrow_arrays.offsets_of(array))
+        is_plain = sizes.max(initial=0) <= threshold
+        if array.null_count and is_plain:  # a NULL's slot may hold bytes, though hardly any does
+            is_plain = not sizes[~arrow_arrays.valid_of(array)].any()
+        if not is_plain:
             values = array.to_pylist()
             return leaf_rows.column_from_values(kind, values, threshold, store_value)
-    if array.null_count:
-        array = _zeroed(array, kind)
     return _from_arrow(array, kind)
 
 
-def _zeroed(array: pa.Array, kind: int) -> pa.Array:
-    """The same array with zero values (or no bytes) in the slots of NULLs, so that equal rows
-    make equal pages."""
-    import numpy
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    empty = False if kind == BOOL else "" if kind == UTF8 else b"" if kind == BINARY else 0
-    filled = pc.fill_null(array, pa.scalar(empty, array.type))
-    validity = pa.py_buffer(numpy.packbits(_valid(array), bitorder="little").tobytes())
-    buffers = filled.buffers()
-    return pa.Array.from_buffers(
-        array.type, len(array), [validity, *buffers[1:]], array.null_count, filled.offset
-    )
-
-
-def _valid(array: pa.Array) -> Any:
-    return array.is_valid().to_numpy(zero_copy_only=False)
+def _sizes(offsets: Any) -> Any:
+    return offsets[1:] - offsets[:-1]
 
 
 def _from_arrow(array: pa.Array, kind: int) -> ColumnRows:
-    """A column over an Arrow array's own memory."""
+    """A column over an Arrow array's own memory; what NULLs hold becomes zero (text: holds no bytes
+    already), so that equal rows make equal pages."""
     import numpy
 
-    count, start = len(array), array.offset
-    nulls = 0
+    nulls, valid = 0, None
     if array.null_count:
-        nulls = _as_bitmap(~_valid(array))
-    buffers = array.buffers()
+        valid = arrow_arrays.valid_of(array)
+        nulls = _as_bitmap(~valid)
     if kind == BOOL:
-        packed = array.fill_null(False) if array.null_count else array
-        return ColumnRows(kind, b"", None, nulls, 0, _as_bitmap(packed.to_numpy(False)))
+        bits = arrow_arrays.bits_of(array)
+        return ColumnRows(kind, b"", None, nulls, 0, _as_bitmap(bits & valid if nulls else bits))
     if kind < UTF8:
-        width = WIDTHS[kind]
-        whole = memoryview(buffers[1]).cast("B")
-        return ColumnRows(kind, whole[start * width : (start + count) * width], None, nulls)
-    offsets = numpy.frombuffer(buffers[1], dtype="<i4")[start : start + count + 1]
-    data = memoryview(buffers[2]).cast("B") if buffers[2] is not None else memoryview(b"")
+        numbers = arrow_arrays.numbers_of(array)
+        if valid is not None:
+            numbers = numpy.where(valid, numbers, numbers.dtype.type(0))
+        return ColumnRows(kind, memoryview(numbers).cast("B"), None, nulls)
+    offsets = arrow_arrays.offsets_of(array)
+    buffer = array.buffers()[2]
+    data = memoryview(buffer).cast("B") if buffer is not None else memoryview(b"")
     return ColumnRows(kind, data, memoryview(offsets), nulls)  # type: ignore[arg-type]
 
 
@@ -141,7 +127,7 @@ def splice_vectorised(sources: Sequence[LeafRows], segments: Sequence[Segment]) 
     ends = numpy.cumsum(lengths)
     count = int(ends[-1])
     rows = numpy.arange(count) + numpy.repeat(starts - (ends - lengths), lengths)
-    indices = pa.array(rows)
+    indices = arrow_arrays.from_numbers(rows)
     columns = []
     for number, first in enumerate(sources[0].columns):
         parts = [source.columns[number] for source in sources]
@@ -160,7 +146,7 @@ def splice_vectorised(sources: Sequence[LeafRows], segments: Sequence[Segment]) 
             continue
         overflow = _take_bits([part.overflow for part in parts], counts, rows)
         arrays = [_binary_array(part, size) for part, size in zip(parts, counts)]
-        made = _from_arrow(pa.concat_arrays(arrays).take(indices), kind)
+        made = _from_arrow(arrow_arrays.take(pa.concat_arrays(arrays), indices), kind)
         columns.append(ColumnRows(kind, made.data, made.offsets, nulls, overflow))
     return LeafRows(count, columns)
 
@@ -183,3 +169,62 @@ def _binary_array(column: ColumnRows, count: int) -> pa.Array:
     assert column.offsets is not None
     offsets = pa.py_buffer(column.offsets)
     return pa.Array.from_buffers(pa.binary(), count, [None, offsets, pa.py_buffer(column.data)], 0)
+
+
+def zone_maps(rows: LeafRows, layout: Layout, first: int, ends: Sequence[int]) -> list[bytes]:
+    """As leaf_rows.zone_map_bytes, of the leaves [first, ends[0]), [ends[0], ends[1]) … at once:
+    1 ms for 35 leaves of 15 columns instead of 4."""
+    import numpy
+
+    zones = layout.zones
+    if not zones or not ends:
+        return [b""] * len(ends)
+    stops = numpy.array(ends, dtype=numpy.int64)
+    starts = numpy.array([first, *ends[:-1]], dtype=numpy.int64)
+    by_id = {stored.column_id: n for n, stored in enumerate(layout.columns)}
+    found = numpy.empty((len(ends), len(zones), 3), dtype=numpy.int64)
+    for place, (column_id, kind) in enumerate(zones):
+        column = rows.columns[by_id[column_id]]
+        found[:, place] = _bounds(column, kind, starts, stops)
+    return [leaf.tobytes() for leaf in found]
+
+
+def _bounds(column: ColumnRows, kind: int, starts: Any, stops: Any) -> Any:
+    """(min, max, null count) of each leaf, as 64-bit patterns."""
+    import numpy
+
+    count = int(stops[-1])
+    is_float = kind in FLOAT_KINDS
+    bounds = numpy.zeros((len(starts), 3), dtype=numpy.int64)
+    values = numpy.frombuffer(column.data, dtype=TYPECODES[kind])[:count]
+    if is_float and numpy.isnan(values).any():  # NaN has rules of its own
+        pattern = struct.Struct("<ddq")
+        for place, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist())):
+            zone = pattern.pack(*leaf_rows.zone_of(column, kind, start, stop))
+            bounds[place] = numpy.frombuffer(zone, dtype="<i8")
+        return bounds
+    lows = highs = values
+    if column.nulls:
+        size = (count + 7) >> 3
+        raw = (column.nulls & ((1 << count) - 1)).to_bytes(size, "little")
+        marks = numpy.frombuffer(raw, dtype="B")
+        nulls = numpy.unpackbits(marks, count=count, bitorder="little").view(bool)
+        bounds[:, 2] = numpy.add.reduceat(nulls, starts, dtype=numpy.int64)
+        low, high = _extremes(values.dtype)
+        lows, highs = numpy.where(nulls, high, values), numpy.where(nulls, low, values)
+    wide = numpy.float64 if is_float else numpy.int64
+    bounds[:, 0] = numpy.minimum.reduceat(lows, starts).astype(wide).view(numpy.int64)
+    bounds[:, 1] = numpy.maximum.reduceat(highs, starts).astype(wide).view(numpy.int64)
+    empty = bounds[:, 2] == stops - starts
+    if empty.any():
+        bounds[empty, :2] = numpy.array(no_bounds(kind), dtype=wide).view(numpy.int64)
+    return bounds
+
+
+def _extremes(dtype: Any) -> tuple[Any, Any]:
+    import numpy
+
+    if dtype.kind == "f":
+        return dtype.type(-numpy.inf), dtype.type(numpy.inf)
+    limits = numpy.iinfo(dtype)
+    return dtype.type(limits.min), dtype.type(limits.max)

@@ -75,6 +75,52 @@ class Tree:
             return _two_level_reader(pool, root, projection)
         return _deep_reader(pool, root, projection)
 
+    def range_reader(
+        self, columns: tuple[int, ...] | None, form: str
+    ) -> Callable[[Key | None, Key | None, int], list[Any]]:
+        """A function (lo, hi, most) → the first `most` + 1 of [lo, hi), or more, as a list. form:
+        'rows' (of the wanted positions), 'keys', or 'entries' (key, row).
+
+        Measured: 100 rows of one leaf take 11 µs where `scan` takes 22; the descent and the
+        projection are as dear as the rows."""
+        projection = projection_of(self.spec, columns)
+        piece = {"rows": _rows_piece, "keys": _keys_piece, "entries": _entries_piece}[form]
+        root, pool, views = self.root, self.pool, self.pool.views
+        heights = range(root.height, 1, -1)
+
+        def read(lo: Any, hi: Any, most: int) -> list[Any]:
+            page_no, checksum = root.page_no, root.checksum
+            if not root.height or (lo is not None and hi is not None and not lo < hi):
+                return []
+            for height in heights:
+                branch: Any = views.get(page_no)  # as in point_reader
+                if branch is None or branch.level != height - 1:
+                    branch = _level(pool.branch(page_no, checksum), height)
+                branch.used = True
+                index = 0 if lo is None else bisect_right(branch.searched, lo)
+                page_no, checksum = branch.children[index], branch.checksums[index]
+            leaf: Any = views.get(page_no)
+            if leaf is None or leaf.level:
+                leaf = pool.leaf(page_no, checksum)
+            leaf.used = True
+            keys = leaf.key_sequence()
+            start = 0 if lo is None else bisect_left(keys, lo)
+            rows = leaf.row_count
+            stop = min(rows, start + most + 1)
+            if hi is not None:
+                stop = bisect_left(keys, hi, start, stop)
+            if stop < rows or root.height == 1:
+                return piece(leaf, start, stop, projection)
+            found: list[Any] = []
+            for leaf, start, stop in self.leaves(lo, hi):
+                stop = min(stop, start + most + 1 - len(found))
+                found += piece(leaf, start, stop, projection)
+                if len(found) > most:
+                    break
+            return found
+
+        return read
+
     # ── ranges ───────────────────────────────────────────────────────────────────────────────
     def scan(
         self,
@@ -100,6 +146,23 @@ class Tree:
         return chain.from_iterable(
             leaf.rows(start, stop, projection) for leaf, start, stop in self.leaves(lo, hi)
         )
+
+    def scan_pieces(
+        self,
+        lo: Key | None,
+        hi: Key | None,
+        columns: tuple[int, ...],
+        by_column: bool,
+    ) -> Iterator[Any]:
+        """The rows without their keys, ascending, a leaf at a time: each piece an iterable of rows,
+        or, by_column, one list a column (at least one column then)."""
+        projection = projection_of(self.spec, columns)
+        wanted = projection.wanted
+        for leaf, start, stop in self.leaves(lo, hi):
+            if by_column:
+                yield [leaf.values(column_id, start, stop) for column_id, _ in wanted]
+            else:
+                yield leaf.rows(start, stop, projection)
 
     def scan_batches(
         self,
@@ -240,6 +303,18 @@ class Tree:
             page_no, checksum = branch.children[index], branch.checksums[index]
         key: Key = self.pool.leaf(page_no, checksum).key_sequence()[index]
         return key
+
+
+def _rows_piece(leaf: LeafView, start: int, stop: int, projection: Projection) -> list[Any]:
+    return list(leaf.rows(start, stop, projection))
+
+
+def _keys_piece(leaf: LeafView, start: int, stop: int, projection: Projection) -> list[Any]:
+    return leaf.key_range(start, stop)
+
+
+def _entries_piece(leaf: LeafView, start: int, stop: int, projection: Projection) -> list[Any]:
+    return list(zip(leaf.key_range(start, stop), leaf.rows(start, stop, projection)))
 
 
 def _level(branch: BranchView, height: int) -> BranchView:

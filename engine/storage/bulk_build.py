@@ -11,12 +11,12 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from engine.storage import branch
-from engine.storage.arrow_rows import rows_from_batch, splice_vectorised
+from engine.storage.arrow_rows import rows_from_batch, splice_vectorised, zone_maps
 from engine.storage.branch import Child
 from engine.storage.freespace import PageAllocator, PageSink
 from engine.storage.leaf_rows import LeafRows, fitting_end, rows_from_pairs, splice
@@ -46,7 +46,7 @@ def build_tree(
                 assert before[0] < after[0], "keys must ascend"  # type: ignore[operator]
             yield rows_from_pairs(chunk, writer.layout, writer.store_value)
 
-    return _build(writer, chunks())
+    return _Builder(writer, splice).build(chunks())
 
 
 def build_tree_from_batches(
@@ -64,35 +64,78 @@ def build_tree_from_batches(
             if batch.num_rows:
                 yield rows_from_batch(batch, writer.layout, writer.store_value)
 
-    return _build(writer, chunks(), splice_vectorised)
+    return _Builder(writer, splice_vectorised, zone_maps).build(chunks())
 
 
-def _build(
-    writer: TreeWriter,
-    chunks: Iterable[LeafRows],
-    join: Callable[..., LeafRows] = splice,
-) -> TreeRoot:
-    layout = writer.layout
-    children: list[Child] = []
-    separator: Key = branch.lowest_key(writer.spec.key_kind)
-    last_key: Key | None = None
-    rest: LeafRows | None = None
-    for chunk in chunks:
-        first_key = chunk.key(0)
-        is_later = last_key is None or last_key < first_key  # type: ignore[operator]
-        assert is_later, "keys must ascend"
-        last_key = chunk.key(chunk.count - 1)
+class _Builder:
+    """Chunks of sorted rows into full leaves, and those into a tree.
+
+    join: splice or its vectorised twin. zones_of: the zone maps of many leaves at once.
+    """
+
+    def __init__(
+        self,
+        writer: TreeWriter,
+        join: Callable[..., LeafRows],
+        zones_of: Callable[..., list[bytes]] | None = None,
+    ) -> None:
+        self.writer = writer
+        self.join = join
+        self.zones_of = zones_of
+        self.children: list[Child] = []
+        self.separator: Key = branch.lowest_key(writer.spec.key_kind)
+        self.rest: LeafRows | None = None  # rows of an unfinished leaf
+
+    def build(self, chunks: Iterable[LeafRows]) -> TreeRoot:
+        last_key: Key | None = None
+        for chunk in chunks:
+            first_key = chunk.key(0)
+            is_later = last_key is None or last_key < first_key  # type: ignore[operator]
+            assert is_later, "keys must ascend"
+            last_key = chunk.key(chunk.count - 1)
+            self._add(chunk)
+        rest = self.rest
         if rest is not None:
-            chunk = join([rest, chunk], [(0, 0, rest.count), (1, 0, chunk.count)])
-        start = 0
-        while True:
-            stop = fitting_end(chunk, layout, start, layout.capacity)
-            if stop == chunk.count:
+            self.children.append(self.writer.write_leaf(rest, 0, rest.count, self.separator))
+        return self.writer.finish(self.children, 0, full=True)
+
+    def _add(self, chunk: LeafRows) -> None:
+        rows, start, rest = chunk, 0, self.rest
+        if rest is not None:
+            # The unfinished leaf takes as many rows as one leaf had; the others need not move.
+            taken = min(chunk.count, self.children[-1].rows + 64 if self.children else chunk.count)
+            head = self.join([rest, chunk], [(0, 0, rest.count), (1, 0, taken)])
+            stop = self._write_full(head, 0, 1)
+            if stop >= rest.count:
+                start = stop - rest.count
+            else:  # nothing was written, or not even all of the rest fitted
+                segments = [(0, stop, rest.count), (1, 0, chunk.count)]
+                rows = (
+                    head
+                    if not stop and taken == chunk.count
+                    else self.join([rest, chunk], segments)
+                )
+        start = self._write_full(rows, start, rows.count)
+        self.rest = self.join([rows], [(0, start, rows.count)]) if start else rows
+
+    def _write_full(self, rows: LeafRows, first: int, at_most: int) -> int:
+        """Write up to `at_most` leaves of the rows from `first` on, those that are surely full;
+        returns where the others begin."""
+        layout = self.writer.layout
+        ends: list[int] = []
+        start = first
+        while len(ends) < at_most:
+            stop = fitting_end(rows, layout, start, layout.capacity)
+            if stop == rows.count:
                 break  # this leaf may take more of the next chunk
-            children.append(writer.write_leaf(chunk, start, stop, separator))
-            separator = branch.separator_between(chunk.key(stop - 1), chunk.key(stop))
+            ends.append(stop)
             start = stop
-        rest = join([chunk], [(0, start, chunk.count)]) if start else chunk
-    if rest is not None:
-        children.append(writer.write_leaf(rest, 0, rest.count, separator))
-    return writer.finish(children, 0, full=True)
+        zones: Sequence[bytes | None] = [None] * len(ends)
+        if self.zones_of is not None and ends:
+            zones = self.zones_of(rows, layout, first, ends)
+        start = first
+        for stop, zone in zip(ends, zones):
+            self.children.append(self.writer.write_leaf(rows, start, stop, self.separator, zone))
+            self.separator = branch.separator_between(rows.key(stop - 1), rows.key(stop))
+            start = stop
+        return start

@@ -6,6 +6,7 @@
     seal, checkpoint            as in checkpoint.py, with the new roots in the directory
     repeat                      the other meta page says the same, so that no open can choose a
                                 checkpoint without the load
+    note                        a NOTE in the log names the trees, for whoever reads it
     publish                     visible_ts moves to the load's commit_ts
 
 Invariants

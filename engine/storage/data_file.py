@@ -96,7 +96,7 @@ class DataFile:
             raise DamageFound(
                 f"the file ends at {size} bytes, its meta page counts {meta.page_count} pages",
                 offset=size,
-                hint="mantis recover salvages what is left",
+                hint="mantis check shows the extent",
             )
         directory = Tree(self.pool, DIRECTORY_PAGES_SPEC, meta.directory)
         entries = {}

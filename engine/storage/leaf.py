@@ -73,6 +73,7 @@ KEY_COLUMN_ID = -1
 FLAG_ASCII = 1
 
 _BITS = [tuple((byte >> bit) & 1 == 1 for bit in range(8)) for byte in range(256)]
+_ABSENT = [tuple(bit for bit in range(8) if not (byte >> bit) & 1) for byte in range(256)]
 
 
 class Projection:
@@ -265,8 +266,13 @@ class LeafView:
         if column.overflow is not None:
             self._fill_overflow(column, values, start, stop)
         if column.validity is not None:
-            present = _bits(column.validity, start, stop)
-            values = [v if here else None for v, here in zip(values, present)]
+            # Byte by byte of the bitmap: measured, a tenth of a test of every row for few NULLs.
+            first = start >> 3
+            for at, byte in enumerate(column.validity[first : (stop + 7) >> 3], first):
+                if byte != 0xFF:
+                    for index in _ABSENT[byte]:
+                        if start <= (row := at * 8 + index) < stop:
+                            values[row - start] = None
         return values
 
     def rows(self, start: int, stop: int, projection: Projection) -> Iterator[Row]:

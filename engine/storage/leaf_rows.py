@@ -133,13 +133,17 @@ class ColumnRows:
 
 
 class LeafRows:
-    """`count` rows, ascending by key; columns as in Layout.columns."""
+    """`count` rows, ascending by key; columns as in Layout.columns.
 
-    __slots__ = ("columns", "count")
+    fixed_sizes: encoded_size's memory of what does not depend on values, by number of rows."""
+
+    __slots__ = ("columns", "count", "fixed_sizes", "long_columns")
 
     def __init__(self, count: int, columns: list[ColumnRows]) -> None:
         self.count = count
         self.columns = columns
+        self.long_columns = [column for column in columns if column.offsets is not None]
+        self.fixed_sizes: dict[int, int] = {}
 
     def key(self, index: int) -> Key:
         column = self.columns[0]
@@ -272,8 +276,7 @@ def shrink_wide_rows(rows: LeafRows, layout: Layout, store_value: Callable[[byte
     # No row can be wider than the longest values together: 3.1 s less for 336,776 rows.
     widest_row = encoded_size(rows, layout, 0, 0) + 16 * len(rows.columns)
     for column in long_columns:
-        assert column.offsets is not None
-        widest_row += 16 + max(map(sub, column.offsets[1:], column.offsets))
+        widest_row += 16 + _longest(column)
     if widest_row <= layout.capacity:
         return
     for index in range(rows.count):
@@ -282,6 +285,17 @@ def shrink_wide_rows(rows: LeafRows, layout: Layout, store_value: Callable[[byte
             if _value_size(widest, index) <= REFERENCE_SIZE:
                 raise DataError("a row does not fit a page", sqlstate="54000")
             _move_out(widest, index, rows.count, store_value)
+            rows.fixed_sizes.clear()  # the column has an overflow bitmap now
+
+
+def _longest(column: ColumnRows) -> int:
+    assert column.offsets is not None
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(column.offsets, memoryview):
+        ends = numpy.asarray(column.offsets)  # 45 µs for 60,000 rows instead of 3 ms
+        return int((ends[1:] - ends[:-1]).max(initial=0))
+    longest: int = max(map(sub, column.offsets[1:], column.offsets))
+    return longest
 
 
 def _value_size(column: ColumnRows, index: int) -> int:
@@ -366,6 +380,17 @@ def _splice_bytes(
 def encoded_size(rows: LeafRows, layout: Layout, start: int, stop: int) -> int:
     """Bytes of a leaf page holding rows [start, stop), header included."""
     count = stop - start
+    size = rows.fixed_sizes.get(count)
+    if size is None:
+        size = rows.fixed_sizes[count] = _fixed_size(rows, layout, count)
+    for column in rows.long_columns:
+        offsets = column.offsets
+        size += (offsets[stop] - offsets[start] + 7) & ~7  # type: ignore[index]
+    return size
+
+
+def _fixed_size(rows: LeafRows, layout: Layout, count: int) -> int:
+    """Of a page of any `count` of these rows, what does not depend on the lengths of values."""
     bitmap = (((count + 7) >> 3) + 7) & ~7
     size = layout.base_size
     for column in rows.columns:
@@ -375,7 +400,6 @@ def encoded_size(rows: LeafRows, layout: Layout, start: int, stop: int) -> int:
             size += (count * WIDTHS[column.kind] + 7) & ~7
         else:
             size += (4 * (count + 1) + 7) & ~7
-            size += (column.offsets[stop] - column.offsets[start] + 7) & ~7
             if column.overflow:
                 size += bitmap
         if column.nulls:

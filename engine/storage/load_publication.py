@@ -7,6 +7,7 @@ part of RecoverableStore that only bulk loads need, in a module of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineFailed, Error
@@ -36,6 +37,7 @@ def publish_loads(
             store.log.barrier()
             result = write_checkpoint(store.data, source)
             store.guarded_meta(closed_cleanly=False, ckpt_lsn=source.ckpt_lsn)
+            _note(store, loaded, commit_ts, result.meta.checkpoint_no)
         except Error as error:
             failure = EngineFailed(f"a bulk load failed half-way: {error.message}")
             store.fail(failure)
@@ -48,3 +50,12 @@ def publish_loads(
     if store.data.older is not None:
         store.log.retire(store.data.older.ckpt_lsn + 1)
     return commit_ts
+
+
+def _note(store: RecoverableStore, loaded: Loaded, commit_ts: int, checkpoint_no: int) -> None:
+    """Tell readers of the log why it has no such commit. The load is durable by now, so a log that
+    cannot take the note fails with the next commit, if it still fails then."""
+    rows = {str(tree_id): root.row_count for tree_id, root in loaded.roots.items()}
+    facts = {"commit_ts": commit_ts, "checkpoint_no": checkpoint_no, "rows": rows}
+    with suppress(Error):
+        store.log.append_note("load", facts)

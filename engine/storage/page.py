@@ -336,8 +336,11 @@ def read_metas(file: Readable) -> MetaSlots:
     if not found:
         if has_magic:
             raise DamageFound(
-                "neither meta page verifies", offset=0, hint="mantis recover salvages the rows"
+                "neither meta page verifies", offset=0, hint="restore a copy of the file"
             )
+        path = getattr(file, "path", "")
+        if path and (first_error is None or isinstance(first_error, NotADatabase)):
+            raise NotADatabase(f'"{path}" is not a MantisDB database')
         raise first_error or NotADatabase("file is not a MantisDB database")
     found.sort(key=lambda meta: meta.checkpoint_no, reverse=True)
     return MetaSlots(found[0], found[1] if len(found) > 1 else None, tuple(problems))

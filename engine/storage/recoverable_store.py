@@ -158,6 +158,9 @@ class RecoverableStore(MvccStore):
             memtree = active[tree_id]
             if key not in memtree.versions:
                 memtree.arrivals.append(key)
+            memtree.last_ts = commit_ts
+            if row is None:
+                memtree.deletes = True
             memtree.versions[key] = Version(commit_ts, row, None)  # nobody reads older ones
         self.generation.bytes_used += count * 2 * OP_BYTES
         self.last_ts = commit_ts

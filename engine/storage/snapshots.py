@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from engine.errors import InterfaceError
 from engine.storage.memtable import Generation, Version
@@ -118,6 +118,20 @@ class MvccSnapshot:
             return iter(())
         return self._pinned(view.scan(self.commit_ts, lo, hi, reverse, columns))
 
+    def scan_pieces(
+        self,
+        tree_id: int,
+        lo: Key | None,
+        hi: Key | None,
+        columns: tuple[int, ...],
+        by_column: bool,
+    ) -> Iterator[Any]:
+        """See store.Snapshot."""
+        view = self._view(tree_id)
+        if view is None:
+            return iter(())
+        return self._pinned(view.scan_pieces(self.commit_ts, lo, hi, columns, by_column))
+
     def scan_batches(
         self,
         tree_id: int,
@@ -134,6 +148,10 @@ class MvccSnapshot:
     def count(self, tree_id: int) -> int:
         view = self._view(tree_id)
         return 0 if view is None else view.count(self.commit_ts)
+
+    def trees(self) -> dict[int, TableView]:
+        """The views under this snapshot; for engine.storage.short_reads."""
+        return self._trees
 
     def tree_spec(self, tree_id: int) -> TreeSpec | None:
         view = self._view(tree_id)

@@ -111,6 +111,18 @@ class Snapshot(Protocol):
         """Keys in order with their rows. With `columns`, rows hold just those positions."""
         ...
 
+    def scan_pieces(
+        self,
+        tree_id: int,
+        lo: Key | None,
+        hi: Key | None,
+        columns: tuple[int, ...],
+        by_column: bool,
+    ) -> Iterator[Any]:
+        """The rows of `scan` without their keys, ascending, in pieces as storage has them: each an
+        iterable of rows or, by_column, a sequence of one list a column (columns not empty)."""
+        ...
+
     def scan_batches(
         self,
         tree_id: int,

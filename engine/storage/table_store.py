@@ -22,7 +22,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from engine.storage.memtable import MemTree, Version
 from engine.storage.store import Key, Row, TreeSpec
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 NEVER = 1 << 62
 BATCH_ROWS = 65_536
+
+
+RangeRead: TypeAlias = "Callable[[Key | None, Key | None, int], list[Any]]"
+"""(lo, hi, most) → the first `most` + 1 of [lo, hi), or more. Of form 'rows' (their wanted
+positions), 'keys' or 'entries' (key, row)."""
 
 
 class FrozenTree(Protocol):
@@ -50,6 +55,12 @@ class FrozenTree(Protocol):
         reverse: bool = False,
         columns: tuple[int, ...] | None = None,
     ) -> Iterator[tuple[Key, Row]]: ...
+
+    def range_reader(self, columns: tuple[int, ...] | None, form: str) -> RangeRead: ...
+
+    def scan_pieces(
+        self, lo: Key | None, hi: Key | None, columns: tuple[int, ...], by_column: bool
+    ) -> Iterator[Any]: ...
 
     def scan_batches(
         self,
@@ -166,6 +177,51 @@ class TableView:
                 if version is not None:
                     yield key, version.row
                     break
+
+    def scan_pieces(
+        self,
+        commit_ts: int,
+        lo: Key | None,
+        hi: Key | None,
+        columns: tuple[int, ...],
+        by_column: bool,
+    ) -> Iterator[Any]:
+        """Rows without keys, ascending, in pieces: iterables of rows, or lists of columns."""
+        if not any(memtree.has_keys_between(lo, hi) for memtree in self.memtrees):
+            return self.frozen.scan_pieces(lo, hi, columns, by_column)
+        used = [memtree for memtree in self.memtrees if memtree.versions]
+        if len(used) == 1 and self.frozen.first_key() is None:
+            return self._new_pieces(used[0], commit_ts, (lo, hi), columns, by_column)
+        rows = map(itemgetter(1), self._scan_merged(commit_ts, lo, hi, False, columns))
+        return pieces_of_rows(rows, by_column)
+
+    def _new_pieces(
+        self,
+        memtree: MemTree,
+        commit_ts: int,
+        bounds: tuple[Key | None, Key | None],
+        columns: tuple[int, ...],
+        by_column: bool,
+    ) -> Iterator[Any]:
+        """scan_pieces of a tree that is all in one generation: no merge, a third of its time."""
+        lo, hi = bounds
+        find, project, size = memtree.versions.get, projection(columns), 64
+        while keys := memtree.first_keys(lo, hi, size):
+            rows: list[Row] = []
+            for version in map(find, keys):
+                while version is not None and version.commit_ts > commit_ts:
+                    version = version.prev
+                if version is not None and version.row is not None:
+                    rows.append(version.row)
+            if rows and by_column:
+                yield [[row[at] for row in rows] for at in columns]
+            elif rows:
+                yield map(project, rows)
+            last = keys[-1]
+            lo = last + 1 if isinstance(last, int) else last + b"\0"
+            if len(keys) < size:
+                return
+            size = 1024
 
     def scan_batches(
         self, commit_ts: int, lo: Key | None, hi: Key | None, columns: tuple[int, ...] | None
@@ -293,6 +349,14 @@ class EmptyTree:
     def point_reader(self, columns: tuple[int, ...] | None = None) -> Callable[[Key], Row | None]:
         return self.get
 
+    def range_reader(self, columns: tuple[int, ...] | None, form: str) -> RangeRead:
+        return lambda lo, hi, most: []
+
+    def scan_pieces(
+        self, lo: Key | None, hi: Key | None, columns: tuple[int, ...], by_column: bool
+    ) -> Iterator[Any]:
+        return iter(())
+
     def scan(
         self,
         lo: Key | None = None,
@@ -351,6 +415,21 @@ class ListTree:
 
         return read
 
+    def range_reader(self, columns: tuple[int, ...] | None, form: str) -> RangeRead:
+        def read(lo: Key | None, hi: Key | None, most: int) -> list[Any]:
+            found = itertools.islice(self.scan(lo, hi, False, columns), most + 1)
+            if form == "entries":
+                return list(found)
+            return list(map(itemgetter(0 if form == "keys" else 1), found))
+
+        return read
+
+    def scan_pieces(
+        self, lo: Key | None, hi: Key | None, columns: tuple[int, ...], by_column: bool
+    ) -> Iterator[Any]:
+        rows = map(itemgetter(1), self.scan(lo, hi, False, columns))
+        return pieces_of_rows(rows, by_column)
+
     def _places(self, lo: Key | None, hi: Key | None) -> range:
         start = 0 if lo is None else bisect_left(self.keys, lo)  # type: ignore[type-var]
         stop = len(self.keys)
@@ -392,6 +471,14 @@ class ListTree:
 
     def last_key(self) -> Key | None:
         return self.keys[-1] if self.keys else None
+
+
+def pieces_of_rows(rows: Iterator[Row], by_column: bool) -> Iterator[Any]:
+    """Rows in pieces that grow to 1,024: lists of rows, or lists of columns."""
+    size = 16
+    while piece := list(itertools.islice(rows, size)):
+        yield [list(values) for values in zip(*piece, strict=True)] if by_column else piece
+        size = min(size * 4, 1024)
 
 
 def projection(columns: tuple[int, ...] | None) -> Callable[[Row], Row]:

@@ -47,10 +47,13 @@ class TreeWriter:
             children.append(self.write_leaf(rows, start, stop, lower))
         return children
 
-    def write_leaf(self, rows: LeafRows, start: int, stop: int, separator: Key) -> Child:
-        """Rows [start, stop), which fit, as one leaf."""
+    def write_leaf(
+        self, rows: LeafRows, start: int, stop: int, separator: Key, zones: bytes | None = None
+    ) -> Child:
+        """Rows [start, stop), which fit, as one leaf. zones: its zone maps, if known already."""
         body = encode_leaf(rows, self.layout, start, stop)
-        zones = zone_map_bytes(rows, self.layout, start, stop)
+        if zones is None:
+            zones = zone_map_bytes(rows, self.layout, start, stop)
         page_no, checksum = self._write(page.LEAF, 0, stop - start, body)
         self.leaf_count += 1
         return Child(separator, page_no, checksum, stop - start, zones)

@@ -23,7 +23,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.errors import Error
-from engine.storage.store import CATALOG_TREE, Key, Row, Snapshot, Store, Writes
+from engine.storage.store import (
+    CATALOG_TREE,
+    TREE_DIRECTORY,
+    Key,
+    Row,
+    Snapshot,
+    Store,
+    Writes,
+)
 from engine.txn.lock_manager import LockManager, OneShot
 from engine.txn.write_set import key_exists
 
@@ -110,6 +118,7 @@ class Publisher:
         )
 
     def _publish_schema(self, transaction: Transaction, writes: Writes) -> int:
+        writes = _without_dropped(transaction, writes)
         self.schema.changing = True  # Invariant 1; one at a time: lock_schema
         try:
             if transaction.loads is not None:  # rows of a table that this transaction creates
@@ -248,3 +257,15 @@ class Publisher:
                     del rows[key]
                     if self.lock_manager.waiting:  # lock_manager, Invariant 2
                         self.lock_manager.wake_waiters()
+
+
+def _without_dropped(transaction: Transaction, writes: Writes) -> Writes:
+    """The writes but for those to trees that the transaction made and dropped again: the store
+    has never heard of them."""
+    directory = writes.get(TREE_DIRECTORY, {})
+    gone = {
+        tree_id
+        for tree_id in writes
+        if transaction.trees[tree_id].created and directory.get(tree_id, ()) is None
+    }
+    return {tree_id: rows for tree_id, rows in writes.items() if tree_id not in gone}

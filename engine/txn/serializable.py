@@ -79,6 +79,10 @@ class SerializableTransaction(Transaction):
         Transaction.begin_statement(self)
         self._reads_of(CATALOG_TREE).widen()  # the schema that gives the statement its meaning
 
+    def settled(self, *tree_ids: int) -> None:
+        """Never: every read is recorded."""
+        return
+
     def get(self, tree_id: int, key: Key) -> Row | None:
         self._reads_of(tree_id).add_key(key)
         return Transaction.get(self, tree_id, key)
@@ -100,6 +104,17 @@ class SerializableTransaction(Transaction):
     ) -> Iterator[tuple[Key, Row]]:
         self._reads_of(tree_id).add_range(lo, hi)
         return Transaction.scan(self, tree_id, lo, hi, reverse=reverse, columns=columns)
+
+    def scan_pieces(
+        self,
+        tree_id: int,
+        lo: Key | None,
+        hi: Key | None,
+        columns: tuple[int, ...],
+        by_column: bool,
+    ) -> Iterator[Any]:
+        self._reads_of(tree_id).add_range(lo, hi)
+        return Transaction.scan_pieces(self, tree_id, lo, hi, columns, by_column)
 
     def scan_batches(
         self,

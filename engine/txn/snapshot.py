@@ -31,7 +31,7 @@ from engine.storage.store import (
     TreeSpec,
     decode_tree_spec,
 )
-from engine.storage.table_store import batches_of_rows
+from engine.storage.table_store import batches_of_rows, pieces_of_rows
 from engine.txn.lock_manager import Owner
 
 if TYPE_CHECKING:
@@ -119,6 +119,15 @@ class Reads(Owner):
                 return None
         return self.snapshot.get(tree_id, key)
 
+    def settled(self, *tree_ids: int) -> Snapshot | None:
+        """The snapshot, when it alone answers for these trees and need not be told who asks;
+        else None."""
+        for tree_id in tree_ids:
+            tree = self.trees.get(tree_id)
+            if tree is not None and (tree.own or tree.created):
+                return None
+        return self.snapshot
+
     def get_many(self, tree_id: int, keys: Sequence[Key]) -> list[Row | None]:
         """The rows of `keys`, in the same order."""
         if tree_id in self.trees:
@@ -142,6 +151,21 @@ class Reads(Owner):
         if not tree.created:
             base = self.snapshot.scan(tree_id, lo, hi, reverse=reverse, columns=columns)
         return _merge(tree, tree.visible_keys(lo, hi, reverse), base, reverse, columns)
+
+    def scan_pieces(
+        self,
+        tree_id: int,
+        lo: Key | None,
+        hi: Key | None,
+        columns: tuple[int, ...],
+        by_column: bool,
+    ) -> Iterator[Any]:
+        """See store.Snapshot."""
+        tree = self.trees.get(tree_id)
+        if tree is None or not tree.own:
+            return self.snapshot.scan_pieces(tree_id, lo, hi, columns, by_column)
+        rows = Reads.scan(self, tree_id, lo, hi, columns=columns)
+        return pieces_of_rows(map(itemgetter(1), rows), by_column)
 
     def scan_batches(
         self,

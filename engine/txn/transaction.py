@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import CommitOutcomeUnknown, Error, InterfaceError
+from engine.errors import CommitOutcomeUnknown, Error, InterfaceError, InternalError
 from engine.storage.store import CATALOG_TREE
 from engine.txn.isolation import IsolationLevel
 from engine.txn.savepoints import Savepoints
@@ -133,6 +133,8 @@ class Transaction(Savepoints):
         self.status = "rolled back"
         try:
             writes = {tree_id: tree.own for tree_id, tree in self.trees.items() if tree.own}
+            if self.loads is not None and CATALOG_TREE not in writes:  # only DDL publishes loads
+                raise InternalError("rows to load, but the tables they belong to are not created")
             if writes:
                 commit_ts = self.manager.publish(self, writes)
             else:

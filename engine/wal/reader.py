@@ -94,7 +94,7 @@ class LogEnd(msgspec.Struct, frozen=True):
             offset=self.offset,
             first_lsn=self.first_lsn,
             last_lsn=self.last_lsn,
-            hint="`mantis wal verify` shows the extent; `mantis recover` saves what is left",
+            hint="`mantis wal verify` shows the extent; restore a copy of the database",
         )
 
 

@@ -145,7 +145,7 @@ class LogWriter(LogAppender):
             self._group.sync_alone()
 
     def append_note(self, kind: str, facts: dict[str, Any] | None = None) -> int:
-        """Append a NOTE ('vouch', 'close', 'checkpoint'). Holds: the commit mutex."""
+        """Append a NOTE ('vouch', 'close', 'checkpoint', 'load'). Holds: the commit mutex."""
         lsn = self.append_urgent(NOTE, 0, encode_note(kind, self._clock_us(), facts or {}))
         self._noted_lsn = lsn
         return lsn

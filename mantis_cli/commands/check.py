@@ -90,4 +90,7 @@ def _line(finding: NamedFinding, color: bool) -> str:
         parts.append(finding.name)
     if finding.page_no:
         parts.append(f"page {finding.page_no}")
-    return f"{': '.join(parts)}: {escape_controls(finding.message)}"
+    message = finding.message
+    if finding.page_no:
+        message = message.removeprefix(f"page {finding.page_no}: ")
+    return f"{': '.join(parts)}: {escape_controls(message)}"

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import msgspec
 
-from engine.errors import Error
+from engine.errors import MissingFile
 from engine.storage.page import Meta, read_metas
 from engine.vfs import OsVfs
 from engine.wal.segment import list_segments
@@ -48,8 +48,8 @@ def read_facts(path: str) -> dict[str, Any]:
     vfs = OsVfs()
     try:
         file = vfs.open(path, readonly=True)
-    except Error as error:
-        error.hint = error.hint or missing_hint(path)
+    except MissingFile as error:
+        error.hint = missing_hint(path)
         raise
     try:
         slots = read_metas(file)

@@ -16,10 +16,17 @@ import click
 import msgspec
 
 from engine import errors
+from engine.sql.lexer import scan
 from mantis_cli import exits
 from mantis_cli.database import open_database
-from mantis_cli.options import OutputChoice, database_argument, open_options, output_options
-from mantis_cli.output.errors import draw_error
+from mantis_cli.options import (
+    OutputChoice,
+    Seconds,
+    database_argument,
+    open_options,
+    output_options,
+)
+from mantis_cli.output.errors import draw_error, with_source
 from mantis_cli.output.stream import complain, note
 from mantis_cli.output.writers import open_sink
 from mantis_cli.running import ONE_DOCUMENT, Runner
@@ -34,6 +41,9 @@ from mantis_cli.signals import SIGNALS
 
 if TYPE_CHECKING:
     from engine.session import Session
+
+
+ENDING = frozenset({"commit", "end", "rollback", "abort"})
 
 
 class OrderedCommand(click.Command):
@@ -79,7 +89,7 @@ class OrderedCommand(click.Command):
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(positive=True),
     metavar="S",
     envvar="MANTIS_TIMEOUT",
     help="Cancel a statement after S seconds (exit code 4).",
@@ -120,7 +130,7 @@ def command(
     with open_database(file, readonly=readonly, wait_s=wait) as database:
         session = database.session()
         if timeout is not None:
-            session.settings.set("statement_timeout", f"{timeout}s")
+            session.settings.set("statement_timeout", f"{timeout:f}s")
         sink = open_sink(output.path)
         runner = Runner(session, sink, output.format or "table", output, dict(params))
         try:
@@ -182,6 +192,8 @@ def _run_script(runner: Runner, script: Iterator[Statement], single: bool, go_on
             if SIGNALS.requested:
                 raise exits.Interrupted
             tally.statement_count += 1
+            if single:
+                _require_inner(statement)
             try:
                 tally.row_count += max(0, runner.run(statement).rows)
             except errors.Error as error:
@@ -198,6 +210,20 @@ def _run_script(runner: Runner, script: Iterator[Statement], single: bool, go_on
         session.rollback()
         note("note: the script ended inside a transaction, which was rolled back")
     return tally
+
+
+def _require_inner(statement: Statement) -> None:
+    """Refuse a statement that would end the one transaction of -1."""
+    words = [
+        token.text.lower() for token in scan(statement.text) if token.kind in ("keyword", "name")
+    ][:3]
+    if words and words[0] in ENDING and "to" not in words and "prepared" not in words:
+        error = errors.TransactionStateError(
+            f"{words[0].upper()} is not allowed in the one transaction of --single-transaction",
+            sqlstate="2D000",
+            hint="leave it out, or leave -1 out",
+        )
+        raise with_source(error, statement.source)
 
 
 def _undo(session: Session) -> None:

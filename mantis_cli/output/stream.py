@@ -97,13 +97,13 @@ def note(text: str) -> None:
 def _write_error(text: str) -> None:
     try:
         sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
-        pass  # `run` deals with the closed pipe
+    except (OSError, ValueError):
+        pass  # `run` flushes again, and deals with a closed pipe or a full disk
     stream = sys.stderr
     if stream is None or stream.closed:
         return
     try:
         stream.write(encodable(text, stream) + "\n")
         stream.flush()
-    except BrokenPipeError:
-        pass
+    except OSError:
+        pass  # nobody hears us; what was asked for goes on

@@ -28,6 +28,7 @@ from engine.errors import (
 )
 from engine.session import Session
 from engine.sql.executor.ddl import create_table
+from engine.storage.arrow_arrays import from_numbers, from_values, take
 from engine.types import SqlType
 from engine.types.forms import from_storage, python_converter
 from engine.types.kinds import INTEGER_KINDS
@@ -157,7 +158,7 @@ class Loader:
         else:
             encode = primary_key_codec(table).encode
             parts = [whole.column(place).to_pylist() for place in table.primary_key]
-            keys = pa.array([encode(values) for values in zip(*parts)], pa.binary())
+            keys = from_values("binary", [encode(values) for values in zip(*parts)])
             whole = whole.add_column(0, "key", keys)
         if len(keys) > 1 and not pc.all(pc.less(keys[:-1], keys[1:])).as_py():
             order = pc.sort_indices(keys)
@@ -171,6 +172,7 @@ class Loader:
         for place in table.primary_key:
             if block.arrays[place].null_count:
                 row = block.arrays[place].is_null().index(True).as_py()
+                self._require_lines(block.lines or ())
                 line = block.lines[row] if block.lines else 0
                 name = table.columns[place].name
                 raise NotNullViolation(
@@ -178,6 +180,11 @@ class Loader:
                     table=table.name,
                     columns=(name,),
                 )
+
+    def _require_lines(self, lines: Sequence[int]) -> None:
+        """Raise Stumbled, to begin again, when a row is bad and its line could be known."""
+        if not any(lines) and self.source.know_lines():
+            raise Stumbled
 
     def _without_repeats(
         self, table: Table, whole: pa.Table, keys: pa.Array, order: pa.Array, lines: list[list[int]]
@@ -192,6 +199,7 @@ class Loader:
             return order
         places = [place + 1 for place, repeat in enumerate(repeats.to_pylist()) if repeat]
         flat = [line for part in lines for line in part]
+        self._require_lines(flat)
         names = [table.columns[place].name for place in table.primary_key]
         first = whole.num_columns - len(table.columns)
         for place in places:
@@ -209,7 +217,8 @@ class Loader:
             self.rejects.add(flat[row], reason, text)
         self.counts.loaded -= len(places)
         gone = set(places)
-        return order.take([place for place in range(len(order)) if place not in gone])
+        kept = [place for place in range(len(order)) if place not in gone]
+        return take(order, from_values("int64", kept))
 
     # ── an existing table ────────────────────────────────────────────────────────────────────
     def _insert_into(self, table: Table) -> None:
@@ -231,39 +240,29 @@ class Loader:
                     self.progress.advance(min(stop, len(rows)) - start)
 
     def _insert(self, sql: str, rows: list[tuple[Any, ...]], lines: list[int]) -> None:
-        if self.rejects is not None:
-            self._insert_singly(sql, rows, lines)
-            return
-        given = 0
-
-        def counted() -> Iterator[tuple[Any, ...]]:
-            nonlocal given
-            for row in rows:
-                given += 1
-                yield row
-
+        """The rows in order; a bad one is rejected, or raised with its line. A run with a bad row
+        is undone by its savepoint and halved, so that good rows go in by the hundred."""
+        self.session.execute("SAVEPOINT import_rows")
         try:
-            self.session.execute_many(sql, counted())
+            self.session.execute_many(sql, rows)
         except (DataError, IntegrityError) as error:
-            if lines and 0 < given <= len(lines) and lines[given - 1]:
-                error.message = _where(lines[given - 1]) + error.message
-            error.span = None  # it points into a statement that nobody wrote
-            raise
+            self._require_lines(lines)
+            self.session.execute("ROLLBACK TO SAVEPOINT import_rows")
+            self.session.execute("RELEASE SAVEPOINT import_rows")
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                self._insert(sql, rows[:middle], lines[:middle])
+                self._insert(sql, rows[middle:], lines[middle:])
+            elif self.rejects is None:
+                error.message = _where(lines[0]) + error.message
+                error.span = None  # it points into a statement that nobody wrote
+                raise
+            else:
+                text = ",".join("" if value is None else str(value) for value in rows[0])
+                self.rejects.add(lines[0], error.message, text)
+            return
+        self.session.execute("RELEASE SAVEPOINT import_rows")
         self.counts.loaded += len(rows)
-
-    def _insert_singly(self, sql: str, rows: list[tuple[Any, ...]], lines: list[int]) -> None:
-        """Row by row, each behind a savepoint, so that a bad one costs only itself."""
-        assert self.rejects is not None
-        for row, line in zip(rows, lines):
-            self.session.execute("SAVEPOINT import_row")
-            try:
-                self.session.execute(sql, row)
-                self.counts.loaded += 1
-            except (DataError, IntegrityError) as error:
-                self.session.execute("ROLLBACK TO SAVEPOINT import_row")
-                text = ",".join("" if value is None else str(value) for value in row)
-                self.rejects.add(line, error.message, text)
-            self.session.execute("RELEASE SAVEPOINT import_row")
 
 
 def described_table(
@@ -314,7 +313,7 @@ def _rowid_batches(blocks: Iterable[TypedBlock]) -> Iterator[pa.RecordBatch]:
 
     following = 1
     for block in blocks:
-        rowids = pa.array(np.arange(following, following + block.row_count, dtype=np.int64))
+        rowids = from_numbers(np.arange(following, following + block.row_count, dtype=np.int64))
         following += block.row_count
         names = ["key", *map(str, range(len(block.arrays)))]
         yield pa.RecordBatch.from_arrays([rowids, *block.arrays], names)

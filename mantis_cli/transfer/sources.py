@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.errors import DataError, NotSupportedError
+from engine.storage.arrow_arrays import from_values, take
 from engine.types import (
     BIGINT,
     BOOLEAN,
@@ -42,7 +43,14 @@ from mantis_cli.transfer.delimited import (
     Stumbled,
     column_names,
 )
-from mantis_cli.transfer.detect import GIVEN, BadValue, Converter, Guess, arrow_physical
+from mantis_cli.transfer.detect import (
+    GIVEN,
+    BadValue,
+    Column,
+    Converter,
+    Guess,
+    arrow_physical,
+)
 from mantis_cli.transfer.inputs import Input
 from mantis_cli.transfer.json_records import JsonSource
 from mantis_cli.transfer.records import Dialect
@@ -50,6 +58,9 @@ from mantis_cli.transfer.rejects import Rejects
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+KEEP_BYTES = 256 << 20  # blocks kept between detection and load; larger files are read twice
 
 
 class TypedBlock:
@@ -100,16 +111,28 @@ class Source(Protocol):
         """detected: the types are those that detect() gave."""
         ...
 
+    def know_lines(self) -> bool:
+        """Give line numbers from the next reading on; False when that changes nothing."""
+        ...
+
     def notes(self) -> list[str]:
         """What to tell the user about guesses, after the last block."""
         ...
 
 
 class TextSource:
-    """CSV, TSV, JSON, JSONL: text whose types are detected."""
+    """CSV, TSV, JSON, JSONL: text whose types are detected.
 
-    def __init__(self, source: DelimitedSource | JsonSource, file_name: str) -> None:
+    keep_bytes: a source whose blocks are larger together is read again instead of kept."""
+
+    def __init__(
+        self,
+        source: DelimitedSource | JsonSource,
+        file_name: str,
+        keep_bytes: int = KEEP_BYTES,
+    ) -> None:
         self.source = source
+        self.keep_bytes = keep_bytes
         self.names = source.names
         self.file_name = file_name
         self._guesses: list[Guess] = []
@@ -133,11 +156,12 @@ class TextSource:
         self._kept, kept_bytes = [], 0
         for block in self._blocks():
             for guess, column in zip(self._guesses, block.columns):
-                guess.observe(column.dictionary)
+                guess.observe(column)
+                column.release(not guess.kinds)
             if self._kept is not None:  # small files are read once
                 self._kept.append(block)
                 kept_bytes += sum(column.nbytes for column in block.columns)
-                if kept_bytes > 256 << 20:
+                if kept_bytes > self.keep_bytes:
                     self._kept = None
         return [guess.sql_type() for guess in self._guesses]
 
@@ -172,11 +196,17 @@ class TextSource:
             bad += [(failure, place) for failure in failures]
         if not bad:
             return TypedBlock(arrays, block.lines, block.row_count)
-        if block.lines is None:  # only the careful path knows lines
-            self.source.careful = True  # type: ignore[misc]
-            self._kept = None
+        if block.lines is None and self.know_lines():
             raise Stumbled
         return self._without(block, arrays, bad, types)
+
+    def know_lines(self) -> bool:
+        """Only the careful path knows lines."""
+        if self.source.careful:
+            return False
+        self.source.careful = True  # type: ignore[misc]
+        self._kept = None
+        return True
 
     def _without(
         self,
@@ -186,8 +216,6 @@ class TextSource:
         types: Sequence[SqlType],
     ) -> TypedBlock:
         """The block without its bad rows, which are rejected (or the first one raised)."""
-        import pyarrow as pa
-
         assert block.lines is not None
         bad.sort(key=lambda item: (item[0].row, item[1]))
         rejects, last = self.source.rejects, -1
@@ -204,13 +232,13 @@ class TextSource:
                 )
             if failure.row != last:
                 last = failure.row
-                values = [column[last].as_py() for column in block.columns]
+                values = [column.texts[last].as_py() for column in block.columns]
                 rejects.add(line, reason, ",".join(value or "" for value in values))
         rows = {failure.row for failure, _ in bad}
         kept = [row for row in range(block.row_count) if row not in rows]
-        mask = pa.array(kept, pa.int64())
+        places = from_values("int64", kept)
         return TypedBlock(
-            [array.take(mask) for array in arrays],
+            [take(array, places) for array in arrays],
             [block.lines[row] for row in kept],
             len(kept),
         )
@@ -262,13 +290,16 @@ class ParquetSource:
         import pyarrow as pa
 
         texts = _plain(column).cast(pa.string())
-        array, bad = converter.convert(texts.dictionary_encode())
+        array, bad = converter.convert(Column(texts))
         if bad:
             raise DataError(
                 f'column "{self.names[place]}": {bad[0].error.message}',
                 sqlstate=bad[0].error.sqlstate,
             )
         return array
+
+    def know_lines(self) -> bool:
+        return False
 
     def notes(self) -> list[str]:
         return []

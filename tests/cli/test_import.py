@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
+import os
+import pty
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from mantis_cli.transfer.delimited import quotes_in_order
+from engine.storage.arrow_arrays import from_values
+from mantis_cli.transfer import delimited
+from mantis_cli.transfer.delimited import DelimitedSource, quotes_in_order
+from mantis_cli.transfer.detect import Column, exact_integers
+from mantis_cli.transfer.inputs import open_input
 from mantis_cli.transfer.records import BadRecord, Dialect, read_records
-from tests.cli.conftest import Make, Run, call
+from mantis_cli.transfer.sources import TextSource
+from tests.cli.conftest import Make, Run, call, spawn
 
 
 def load(tmp_path: Path, source: object, *options: object, table: str = "t") -> Run:
@@ -295,6 +305,90 @@ def test_rejects_of_an_existing_table(shop: Path, make_file: Make, tmp_path: Pat
     assert (again.code, "never overwrite" in again.err) == (3, True)
 
 
+def test_rejects_among_many_good_rows(shop: Path, make_file: Make, tmp_path: Path) -> None:
+    """Good rows go in by the hundred; a bad one, a repeat of a good one too, costs only itself."""
+    bad = {57, 1400, 1401, 2600}
+    lines = [f"{key % 7 + 1 if key in bad else key + 10},name {key}" for key in range(2601)]
+    source = make_file("t.csv", "id,name\n" + "\n".join(lines) + "\n12,late\n")
+    rejects = tmp_path / "rejects.csv"
+    before = call("query", shop, "select id from item", "--csv", "-t").out.split()
+    run = call("import", shop, "item", source, "--rejects", rejects)
+    assert run.code == 0, run.err
+    taken = {int(key) for key in before}
+    expected = []
+    for number, line in enumerate([*lines, "12,late"], start=2):
+        key = int(line.split(",")[0])
+        if key in taken:
+            expected.append(number)
+        taken.add(key)
+    found = [int(row["line"]) for row in csv.DictReader(rejects.open(newline=""))]
+    assert found == expected
+    assert f"rejected {len(expected)}" in run.err
+    after = call("query", shop, "select id from item order by id", "--csv", "-t").out.split()
+    assert [int(key) for key in after] == sorted(taken)
+
+
+def test_a_broken_constraint_names_its_line(shop: Path, make_file: Make, tmp_path: Path) -> None:
+    """Only the careful reader counts lines; it takes over when a row is refused."""
+    rows = [f"{key},name" for key in range(10, 40)]
+    source = make_file("t.csv", "\n".join(["id,name", *rows, "2,twice", "99,last"]) + "\n")
+    run = call("import", shop, "item", source)
+    assert run.code == 1
+    assert "line 32: " in run.err
+    source = make_file("k.csv", "\n".join(["id,name", *rows, "11,twice"]) + "\n")
+    run = load(tmp_path, source, "--pk", "id")
+    assert run.code == 1
+    assert "line 32: duplicate key (id) = (11)" in run.err
+
+
+# ── progress ─────────────────────────────────────────────────────────────────────────────────
+def test_progress_goes_to_stderr_when_asked(tmp_path: Path, make_file: Make) -> None:
+    source = make_file("t.csv", "a,b\n" + "1,x\n" * 5000)
+    for option, shows in (("--progress", True), ("--no-progress", False)):
+        ours, theirs = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm"}
+        child = spawn(
+            "import", tmp_path / "db.mantis", option[2:4], source, "--create", option,
+            stderr=theirs, env=environment,
+        )  # fmt: skip
+        out, _ = child.communicate(timeout=60)
+        os.close(theirs)
+        drawn = b""
+        with suppress(OSError):  # the end of a terminal
+            while chunk := os.read(ours, 65536):
+                drawn += chunk
+        os.close(ours)
+        assert (child.returncode, out) == (0, b"")
+        before, _, _ = drawn.decode().partition("imported 5,000 rows")
+        assert ("5,000 rows" in before) is shows, drawn
+
+
+# ── large files ──────────────────────────────────────────────────────────────────────────────
+def test_a_source_above_the_block_budget_is_read_again_and_not_kept(
+    make_file: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 4096)
+    text = "".join(f"{n},{n * 7 % 13},text {n}\n" for n in range(20_000))
+    source = make_file("t.csv", "a,b,c\n" + text)
+    peaks = []
+    for keep_bytes in (1 << 20, 20_000):
+        start = pa.total_allocated_bytes()
+        peak = 0
+        input_ = open_input(str(source))
+        reader = TextSource(
+            DelimitedSource(input_, Dialect("csv", ","), True, None), "t.csv", keep_bytes
+        )
+        types = reader.detect()
+        rows: list[tuple[object, ...]] = []
+        for block in reader.typed_blocks(types, True):
+            peak = max(peak, pa.total_allocated_bytes() - start)
+            rows += zip(*(array.to_pylist() for array in block.arrays))
+        peaks.append(peak)
+        assert rows == [(n, n * 7 % 13, f"text {n}") for n in range(20_000)]
+        del reader, block
+    assert peaks[1] < peaks[0] / 2, peaks
+
+
 # ── malformed files ──────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
@@ -405,6 +499,38 @@ def test_the_fast_and_the_careful_reader_agree(tmp_path: Path, make_file: Make, 
         shown = call("query", tmp_path / "db.mantis", f"select * from t{number}", "--jsonl").out
         loaded = [list(json.loads(line).values()) for line in shown.splitlines()]
         assert [[None if v is None else str(v) for v in row] for row in loaded] == [
-            fields
-            for _, fields in records  # type: ignore[misc]
+            record[1] for record in records if isinstance(record, tuple)
         ]
+
+
+# ── integers ─────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    "text",
+    [
+        "007", "00", "-0", "+5", " 5", "5 ", "1.0", "1e3", "0x1F", "0X1f", "1_000", "",
+        "0xFFFFFFFFFFFFFFF", "9223372036854775808", "-9223372036854775809", "\u0663",
+    ],
+)  # fmt: skip
+def test_what_is_no_canonical_integer(text: str) -> None:
+    for texts in ([text], ["1", text, "-12"], [None, text]):
+        assert exact_integers(from_values("utf8", texts)) is None
+
+
+def test_hexadecimal_cannot_make_up_for_leading_zeros() -> None:
+    assert exact_integers(from_values("utf8", ["0xFFFFFFFFFFFFFFF", "0012"])) is None
+
+
+def test_canonical_integers(seed: int) -> None:
+    import random
+
+    rng = random.Random(seed)
+    numbers = [0, -1, 9, 10, -10, 99, 100, 2**63 - 1, -(2**63), 10**18, 10**18 - 1]
+    numbers += [rng.randrange(-(10 ** rng.randrange(1, 18)), 10**18) for _ in range(500)]
+    texts = from_values("utf8", [None if n % 11 == 3 else str(n) for n in numbers]).slice(2, 400)
+    found = exact_integers(texts)
+    assert found is not None
+    assert found.to_pylist() == [t and int(t) for t in texts.to_pylist()]
+    column = Column(texts)
+    assert column.integers() is not None
+    column.release(False)
+    assert column.texts.to_pylist() == texts.to_pylist()

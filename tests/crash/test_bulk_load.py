@@ -15,7 +15,10 @@ from engine.errors import DataError, Error, InternalError
 from engine.storage.memory_store import MemoryStore
 from engine.storage.store import TREE_DIRECTORY, ColumnSpec, Key, Row, TreeSpec, encode_tree_spec
 from engine.vfs_simulated import SimulatedDisk
+from engine.wal.reader import scan_log
+from engine.wal.record import NOTE, decode_note
 from tests.crash.harness import (
+    PATH,
     ROWS,
     Run,
     after,
@@ -156,3 +159,23 @@ def test_the_memory_store_does_the_same() -> None:
         snapshot = store.snapshot()
         assert dict(snapshot.scan(tree_id)) == rows
         snapshot.close()
+
+
+def test_the_log_says_that_there_was_a_load() -> None:
+    run = Run(SimulatedDisk(1))
+    store = run.open(create=True)
+    run.create(ROWS)
+    load(run, 31, {key: (key, "x") for key in range(1, 120)}, {})
+    meta = store.data.meta
+    notes = [
+        decode_note(record)
+        for record in scan_log(run.disk, PATH, meta.uuid, meta.ckpt_lsn + 1, vouched_lsn=0)
+        if record.type == NOTE
+    ]
+    (note,) = [note for note in notes if note.kind == "load"]
+    assert note.facts == {
+        "commit_ts": run.tip,
+        "checkpoint_no": meta.checkpoint_no - 1,  # the last one repeats it in the other meta page
+        "rows": {"31": 119},
+    }
+    run.close()

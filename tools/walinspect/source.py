@@ -51,7 +51,12 @@ def open_source(vfs: Vfs, path: str) -> LogSource:
     Raises MissingFile when there is neither a database nor a segment.
     """
     base_path = _SEGMENT_NAME.sub("", path)
-    segments = list_segments(vfs, base_path)
+    try:
+        segments = list_segments(vfs, base_path)
+    except Error:
+        if vfs.exists(base_path):
+            raise
+        segments = []  # no such directory
     if not vfs.exists(base_path) and not segments:
         raise MissingFile(f'no such file: "{path}"', path=path)
     names = TreeNames()
@@ -59,6 +64,8 @@ def open_source(vfs: Vfs, path: str) -> LogSource:
     try:
         meta = read_data_file(vfs, base_path, names)
     except Error as error:
+        if not segments:
+            raise  # neither a database nor a log
         problem = error.message
     return LogSource(vfs, base_path, meta, problem, segments, names)
 

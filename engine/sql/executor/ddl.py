@@ -18,6 +18,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
@@ -30,6 +31,7 @@ from engine.catalog import (
     Index,
     Table,
     View,
+    codec_of_index,
     encode_table,
     encode_view,
     tree_spec,
@@ -37,7 +39,7 @@ from engine.catalog import (
 )
 from engine.errors import ProgrammingError, UniqueViolation
 from engine.sql import bound
-from engine.sql.executor.write import TableWriter, index_entries, insert_batch, unique_violation
+from engine.sql.executor.write import TableWriter, insert_batch, unique_violation
 from engine.storage.store import TreeSpec, encode_tree_spec
 
 _BATCH_ROWS = 4096
@@ -57,12 +59,14 @@ def execute_ddl(
             _create_index(transaction, statement, poll)
         case bound.CreateView():
             _create_view(transaction, statement)
-        case bound.Drop(kind="table"):
-            _drop_tables(transaction, statement)
         case bound.Drop(kind="index"):
             _drop_indexes(transaction, statement)
+        case bound.Drop(kind="table"):
+            _drop_views(transaction, statement.dependent_views)
+            _drop_tables(transaction, statement)
         case bound.Drop():
-            _drop_views(transaction, statement)
+            _drop_views(transaction, statement.dependent_views)
+            _drop_views(transaction, statement.names)
 
 
 def create_table(transaction: Any, table: Table, if_not_exists: bool) -> Table | None:
@@ -155,19 +159,26 @@ def _create_index(transaction: Any, statement: bound.CreateIndex, poll: Callable
 
 def _build_index(transaction: Any, table: Table, index: Index, poll: Callable[[], None]) -> None:
     """An entry for each row the table has; duplicates in a unique index are 23505."""
-    maker = index_entries(table)[-1]
+    codec = codec_of_index(table, index)
+    columns = tuple([part.column_index for part in index.columns])
+    pairs = transaction.scan(table.table_id, columns=columns)
+    entries: list[bytes] = []
     seen: set[bytes] = set()
-    entries: dict[Any, Any] = {}
-    for key, row in transaction.scan(table.table_id):
-        unique = maker.unique_range(row)
-        if unique is not None:
-            if unique[0] in seen:
-                raise _cannot_be_unique(table, index, maker.values(row))
-            seen.add(unique[0])
-        entries[maker.entry(key, row)] = ()
-        if not len(entries) & 4095:
-            poll()
-    transaction.write_many_covered(index.index_id, entries)
+    encode = codec.encode
+    # Only the index's columns are read, and a chunk at a time is encoded: half the time
+    # of whole rows one by one.
+    while chunk := list(islice(pairs, _BATCH_ROWS)):
+        if index.unique:
+            for _, values in chunk:
+                if None not in values:
+                    prefix = codec.prefix(values)
+                    if prefix in seen:
+                        raise _cannot_be_unique(table, index, values)
+                    seen.add(prefix)
+        entries += [encode(values, key) for key, values in chunk]
+        poll()
+    entries.sort()  # the memtable would sort them anyway, and slower
+    transaction.write_many_covered(index.index_id, dict.fromkeys(entries, ()))
 
 
 def _cannot_be_unique(table: Table, index: Index, values: tuple[Any, ...]) -> UniqueViolation:
@@ -235,8 +246,8 @@ def _drop_indexes(transaction: Any, statement: bound.Drop) -> None:
         transaction.set_catalog(catalog.with_table(changed))
 
 
-def _drop_views(transaction: Any, statement: bound.Drop) -> None:
-    for name in statement.names:
+def _drop_views(transaction: Any, names: Iterable[str]) -> None:
+    for name in names:
         catalog: Catalog = transaction.catalog
         transaction.delete(CATALOG_TREE, catalog.views[name].view_id)
         transaction.set_catalog(catalog.without_view(name))

@@ -2,6 +2,7 @@
 
 statement                                    autocommit                in a transaction
 SELECT … WHERE whole primary key = values    Store.point_reader        Transaction.get
+SELECT … a short range of a key or index     engine.sql.executor.short
 INSERT … VALUES (one row)                    manager.write_one         Transaction.insert
 UPDATE, DELETE … WHERE whole primary key =   manager.modify_one        Transaction.modify
 
@@ -17,6 +18,7 @@ row executor take 9.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from engine.catalog import Table
@@ -25,8 +27,9 @@ from engine.result import Result
 from engine.sql import bound
 from engine.sql.executor.row.build import PlanCompiler
 from engine.sql.executor.row.source import Emitter, Scope, TooDeep, compile_function
+from engine.sql.executor.short import short_lines, short_plan
 from engine.sql.executor.write import TableWriter, row_lines
-from engine.sql.expressions import walk
+from engine.sql.expressions import is_volatile, walk
 from engine.sql.plan import (
     DeletePlan,
     Expr,
@@ -178,11 +181,12 @@ def _compile_select(
     plan: QueryPlan, vector: Vector, store: Any
 ) -> tuple[Point | None, Point | None]:
     project = plan.plan
-    if not isinstance(project, Project):
-        return None, None
-    scan = _whole_key(project.input)
-    used = _params_of((*project.exprs, *scan.access.equal)) if scan is not None else None
-    if scan is None or used is None:
+    scan = _whole_key(project.input) if isinstance(project, Project) else None
+    if scan is None:
+        return _compile_short(plan, vector, store)
+    assert isinstance(project, Project)
+    used = _params_of((*project.exprs, *scan.access.equal))
+    if used is None or any(is_volatile(expr) for expr in project.exprs):
         return None, None
     table = scan.table
     whole, narrow = _output_sources(project, scan)
@@ -215,18 +219,51 @@ def _compile_select(
     return functions[0], functions[1]
 
 
+def _compile_short(
+    plan: QueryPlan, vector: Vector, store: Any
+) -> tuple[Point | None, Point | None]:
+    """See engine.sql.executor.short."""
+    short = short_plan(plan)
+    used = None if short is None else _params_of(short.exprs())
+    if short is None or used is None:
+        return None, None
+    table, relation = short.scan.table, short.scan.relation
+    functions: list[Point] = []
+    for inside, arguments in ((False, "session, v"), (True, "transaction, v")):
+        emitter = Emitter(_no_subplan)
+        emitter.hoisting = False
+        emitter.known_params = True
+        emitter.has_context = False
+        lines = short_lines(
+            short,
+            emitter,
+            store,
+            partial(row_scope, table, relation),
+            _plain(short.output, table),
+            inside,
+        )
+        head = vector.lines(emitter, used)
+        functions.append(_function("point", arguments, [*head, *lines], emitter.environment))
+    return functions[0], functions[1]
+
+
+def _plain(exprs: tuple[Expr, ...], table: Table) -> tuple[int, ...] | None:
+    """The table positions that are the output row as they stand, or None."""
+    plain = [
+        expr.column
+        for expr in exprs
+        if type(expr) is bound.Column and from_storage(table.columns[expr.column].type) is None
+    ]
+    return tuple(plain) if len(plain) == len(exprs) else None
+
+
 def _output_sources(
     project: Project, scan: Scan
 ) -> tuple[Callable[[Emitter], str], tuple[int, ...] | None]:
     """(source of the output row from the whole table row `r`, or the table positions that are
     the output row as they stand)."""
     table = scan.table
-    plain = [
-        expr.column
-        for expr in project.exprs
-        if type(expr) is bound.Column and from_storage(table.columns[expr.column].type) is None
-    ]
-    narrow = tuple(plain) if len(plain) == len(project.exprs) else None
+    narrow = _plain(project.exprs, table)
 
     def whole(emitter: Emitter) -> str:
         if narrow == tuple(range(len(table.columns))):

@@ -79,22 +79,29 @@ class TableWriter:
 
     # ── single rows ──────────────────────────────────────────────────────────────────────────
     def insert(self, transaction: Any, key: Key, row: Row) -> None:
-        """Add one row with its entries. Raises UniqueViolation, then nothing was written."""
-        added: list[tuple[int, bytes]] = []
+        """Add one row with its entries. Raises UniqueViolation, then nothing was written.
+
+        What can fail comes first. An entry of no unique value may be that of the very row in the
+        way (its key and the same value): it is written once that row is known not to exist, for
+        undoing it would remove the other's."""
+        unique: list[tuple[int, bytes]] = []
+        others: list[tuple[int, bytes]] = []
         try:
             for index in self.indexes:
-                unique = index.unique_range(row)
+                prefix = index.unique_range(row)
                 entry = index.entry(key, row)
-                if unique is not None:
-                    transaction.insert_unique(index.index_id, *unique, entry)
+                if prefix is None:
+                    others.append((index.index_id, entry))
                 else:
-                    transaction.write_covered(index.index_id, entry, ())
-                added.append((index.index_id, entry))
+                    transaction.insert_unique(index.index_id, *prefix, entry)
+                    unique.append((index.index_id, entry))
             transaction.insert(self.table.table_id, key, row)
         except UniqueViolation as error:
-            for index_id, entry in added:
+            for index_id, entry in unique:
                 transaction.write_covered(index_id, entry, None)
             raise self.named(error) from None
+        for index_id, entry in others:
+            transaction.write_covered(index_id, entry, ())
 
     def delete(self, transaction: Any, key: Key, row: Row) -> None:
         """Remove a row whose lock is held, with its entries."""

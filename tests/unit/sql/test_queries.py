@@ -167,3 +167,11 @@ def test_limits_are_checked(session: Session) -> None:
     assert caught.value.sqlstate == "2201W"
     assert rows(session, "select a from n limit ?", None) != []
     assert rows(session, "values (1, 'a'), (2, 'b') order by 1 desc limit 1") == [(2, "b")]
+
+
+def test_limit_and_offset_together_beyond_64_bits(session: Session) -> None:
+    """Their sum reached itertools and came back as its ValueError."""
+    most = 2**63 - 1
+    assert rows(session, f"select a from n limit {most} offset {most}") == []
+    assert len(rows(session, f"select a from n limit {most} offset 2")) == 3
+    assert len(rows(session, f"select a from n order by a, b limit {most} offset 2")) == 3

@@ -6,6 +6,7 @@ import pytest
 
 from engine.errors import (
     InterfaceError,
+    InternalError,
     ProgrammingError,
     ReadOnly,
     SerializationFailure,
@@ -582,3 +583,20 @@ def test_schema_change_aborts_a_serializable_writer(manager: TransactionManager)
     change_schema(manager, 50)
     with pytest.raises(SerializationFailure):
         txn.commit()
+
+
+def test_loads_without_the_ddl_that_publishes_them_are_refused(
+    manager: TransactionManager,
+) -> None:
+    """They would be lost in silence: nothing but a schema change commits them."""
+    for key in (None, 7):
+        txn = begin(manager)
+        txn.loads = {T: iter([])}
+        if key is not None:
+            txn.put(T, key, (key, "written"))
+        with pytest.raises(InternalError, match="rows to load"):
+            txn.commit()
+        assert txn.status == "rolled back"
+        after = begin(manager)
+        assert after.get(T, 7) is None
+        after.rollback()

@@ -15,6 +15,7 @@ from engine.sql import bound
 from engine.sql.executor.row import operators
 from engine.sql.executor.row.aggregate import compile_aggregate
 from engine.sql.executor.row.context import Context, Open
+from engine.sql.executor.row.emitter import PLAIN, Style
 from engine.sql.executor.row.pipeline import ScanSource, compile_rows
 from engine.sql.executor.row.scan import TableSource, ValuesOf
 from engine.sql.executor.row.source import Emitter, Scope, compile_function
@@ -86,15 +87,22 @@ def compile_plan(
     *,
     outer: dict[ColumnId, int] | None = None,
     profile: Profile | None = None,
+    style: Style = PLAIN,
 ) -> Open:
     """The operator for a plan. outer: column ids of enclosing queries, by outer value position."""
-    return PlanCompiler(outer or {}, profile).open(node)
+    return PlanCompiler(outer or {}, profile, style).open(node)
 
 
 class PlanCompiler:
     """See pipeline.Compiler. One for each (sub)plan."""
 
-    def __init__(self, outer: dict[ColumnId, int], profile: Profile | None = None) -> None:
+    def __init__(
+        self,
+        outer: dict[ColumnId, int],
+        profile: Profile | None = None,
+        style: Style = PLAIN,
+    ) -> None:
+        self.style = style
         self.outer = outer
         self.profile = profile
         self.fuse = profile is None
@@ -144,7 +152,7 @@ class PlanCompiler:
         self, exprs: tuple[Expr, ...], scope: Scope, arguments: str = "x"
     ) -> Callable[..., tuple[Any, ...]]:
         """A function of `arguments` (x: Context first) giving the expressions' values."""
-        emitter = self._emitter()
+        emitter = _straight_emitter(self)
         values = [emitter.value(expr, scope) for expr in exprs]
         return self._function(emitter, f"({''.join([v + ', ' for v in values])})", arguments)
 
@@ -152,15 +160,9 @@ class PlanCompiler:
         self, predicates: tuple[Expr, ...], scope: Scope, arguments: str
     ) -> Callable[..., Any]:
         """A function that is truthy when every predicate is true."""
-        emitter = self._emitter()
+        emitter = _straight_emitter(self)
         tests = [emitter.is_true(predicate, scope) for predicate in predicates]
         return self._function(emitter, " and ".join(tests) or "True", arguments)
-
-    def _emitter(self) -> Emitter:
-        """For a function without a loop: it evaluates everything once a call."""
-        emitter = Emitter(self.subplan)
-        emitter.hoisting = False
-        return emitter
 
     def _function(self, emitter: Emitter, result: str, arguments: str) -> Callable[..., Any]:
         head = [f"def run({arguments}):", "    p = x.params", "    o = x.outer"]
@@ -219,7 +221,7 @@ class PlanCompiler:
         return lambda x: iter([row for function in functions for row in function(x)])
 
     def _rows_function(self, rows: tuple[tuple[Expr, ...], ...], scope: Scope) -> Any:
-        emitter = self._emitter()
+        emitter = _straight_emitter(self)
         texts = [
             "(" + "".join([emitter.value(expr, scope) + ", " for expr in row]) + ")" for row in rows
         ]
@@ -312,7 +314,7 @@ class PlanCompiler:
     def subplan(self, subplan: Subplan) -> Any:
         """A runner (context, outer values[, operand]) → value."""
         ids = {(c.relation, c.column): i for i, c in enumerate(subplan.outer)}
-        source = compile_plan(subplan.plan, outer=ids, profile=self.profile)
+        source = compile_plan(subplan.plan, outer=ids, profile=self.profile, style=self.style)
         if subplan.kind == "scalar":
             return memoized(lambda x: _scalar(source(x)))
         if subplan.kind == "exists":
@@ -322,6 +324,13 @@ class PlanCompiler:
         convert = comparison_key(subplan.operand.type)
         members = memoized(lambda x: _members(source(x), convert))
         return _in_runner(members, convert, subplan.negated)
+
+
+def _straight_emitter(compiler: PlanCompiler) -> Emitter:
+    """For a function without a loop: it evaluates everything once a call."""
+    emitter = Emitter(compiler.subplan, compiler.style)
+    emitter.hoisting = False
+    return emitter
 
 
 def memoized(compute: Callable[[Context], Any]) -> Callable[[Context, tuple[Any, ...]], Any]:

@@ -30,6 +30,15 @@ class Reader(Protocol):
         columns: tuple[int, ...] | None = None,
     ) -> Iterator[tuple[Key, Row]]: ...
 
+    def scan_pieces(
+        self,
+        tree_id: int,
+        lo: Key | None,
+        hi: Key | None,
+        columns: tuple[int, ...],
+        by_column: bool,
+    ) -> Iterator[Any]: ...
+
     def count(self, tree_id: int) -> int: ...
 
 

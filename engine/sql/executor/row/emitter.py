@@ -20,6 +20,8 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
+import msgspec
+
 from engine.sql import bound
 from engine.sql.expressions import columns_of, is_volatile, walk
 from engine.sql.plan import ColumnId, Expr, Subplan
@@ -65,6 +67,18 @@ def compile_function(text: str, environment: dict[str, Any], name: str = "run") 
     return environment[name]
 
 
+class Style(msgspec.Struct, frozen=True, gc=False):
+    """How text is made. compact: call functions that have an inline form, too: half the text to
+    compile, for plans that touch few rows. first_literal: parameters from this index on are
+    literals of the text, never NULL."""
+
+    compact: bool
+    first_literal: int
+
+
+PLAIN = Style(False, 1 << 30)
+
+
 class Forms:
     """How expressions read as source: value by class of expression, and the two truth forms."""
 
@@ -86,7 +100,9 @@ class Emitter:
     def __init__(
         self,
         compile_subplan: Callable[[Subplan], Any],
+        style: Style = PLAIN,
     ) -> None:
+        self.style = style
         self.environment: dict[str, Any] = {}
         self.hoisted: list[str] = []
         self.compile_subplan = compile_subplan
@@ -151,7 +167,7 @@ class Emitter:
             raise TooDeep
         columns = sorted(columns_of(expr))
         names = {column_id: f"d{i}" for i, column_id in enumerate(columns)}
-        inner = Emitter(self.compile_subplan)
+        inner = Emitter(self.compile_subplan, self.style)
         inner.hoisting = False
         result = inner.value(expr, Scope(names, scope.non_null))
         head = [f"def run({', '.join(['x', *names.values()])}):", "    p = x.params"]
@@ -197,6 +213,8 @@ class Emitter:
                 return expr.value is not None
             case bound.Column():
                 return (expr.relation, expr.column) in scope.non_null
+            case bound.Param():
+                return expr.index >= self.style.first_literal
             case bound.IsNull():
                 return True
             case bound.Compare():

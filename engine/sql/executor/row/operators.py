@@ -5,6 +5,7 @@ Each `*_operator` takes the inputs' `Open`s and gives an `Open` (context.py).
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
@@ -54,7 +55,7 @@ def top_operator(
         wanted = limit + offset
         best: list[Any] = []
         found = source(x)
-        size = max(4 * wanted, 1024)
+        size = min(max(4 * wanted, 1024), sys.maxsize)
         while chunk := list(islice(found, size)):
             best += chunk
             sort_rows(best, passes)
@@ -70,7 +71,8 @@ def limit_operator(source: Open, bounds: Callable[[Context], tuple[int | None, i
         limit, offset = bounds(x)
         if limit == 0:
             return iter(())
-        return islice(source(x), offset, None if limit is None else offset + limit)
+        end = None if limit is None or offset + limit > sys.maxsize else offset + limit
+        return islice(source(x), offset, end)
 
     return run
 

@@ -27,13 +27,16 @@ Pairs: TypeAlias = Iterator[tuple[Key, Row]]
 ValuesOf: TypeAlias = Callable[[Context], tuple[tuple[Any, ...], tuple[Any, ...], Any, Any]]
 """(equal, any_of, lower, upper) in runtime form."""
 
+Pieces: TypeAlias = Callable[[Context, tuple[int, ...], bool], Iterator[Any]]
+"""(context, table positions, by column) → pieces as of store.Snapshot.scan_pieces."""
+
 _GET_BATCH = 256
 
 
 class TableSource:
     """See pipeline.ScanSource."""
 
-    __slots__ = ("conversions", "pairs", "places")
+    __slots__ = ("conversions", "pairs", "pieces", "places", "positions")
 
     def __init__(self, scan: Scan, values_of: ValuesOf | None) -> None:
         table, access = scan.table, scan.access
@@ -50,7 +53,9 @@ class TableSource:
         else:
             self.places = {column: place for place, column in enumerate(positions)}
         wanted = None if whole_row else positions
+        self.positions = positions
         self.pairs: Open
+        self.pieces: Pieces | None = None
         if access.index is not None:
             self.pairs = _index_reader(table, access.index, access, values_of)
         elif values_of is None:
@@ -59,6 +64,23 @@ class TableSource:
             self.pairs = _key_reader(table, access, values_of)
         else:
             self.pairs = _range_reader(table, access, values_of, wanted)
+        if access.index is None and not access.reverse and not fetches:
+            self.pieces = _piece_reader(table, access, values_of)
+
+
+def _piece_reader(table: Table, access: Access, values_of: ValuesOf | None) -> Pieces:
+    tree_id = table.table_id
+    ranges = _int_ranges if table.key_column is not None else KeyRanges(table, access).ranges
+
+    def pieces(x: Context, columns: tuple[int, ...], by_column: bool) -> Iterator[Any]:
+        found = [(None, None)] if values_of is None else ranges(values_of(x), access)
+        scan_pieces, poll = x.reader.scan_pieces, x.poll
+        for lo, hi in found:
+            for piece in scan_pieces(tree_id, lo, hi, columns, by_column):
+                yield piece
+                poll()
+
+    return pieces
 
 
 def _tree_reader(table: Table, columns: tuple[int, ...] | None, reverse: bool) -> Open:
@@ -235,7 +257,8 @@ class KeyRanges:
         if access.any_of:
             fit = fitters[len(prefix)]
             stored = {s for v in any_of if (s := fit(v)) is not None}
-            return sorted([codec.prefix_range((*prefix, s)) for s in stored])
+            # Equal values may be stored differently (3.0, 3.00): their range is one.
+            return sorted({codec.prefix_range((*prefix, s)) for s in stored})
         if access.lower is None and access.upper is None:
             return [codec.prefix_range(prefix)]
         if (access.lower is not None and lower is None) or (

@@ -216,11 +216,10 @@ def _call(emitter: Emitter, expr: bound.Call, scope: Scope) -> str:
         firsts: list[str] = []
         names: list[str] = []
         inline = function.operator is not None and len(expr.args) == 2
+        named = inline and function.check is not None and not emitter.style.compact
         for arg in expr.args:
             test, first, name = (
-                emitter.name(arg, scope)
-                if inline and function.check is not None
-                else (*emitter.bind(arg, scope), "")
+                emitter.name(arg, scope) if named else (*emitter.bind(arg, scope), "")
             )
             if test is not None:
                 tests.append(test)
@@ -250,6 +249,8 @@ def _inline(emitter: Emitter, function: ScalarFunction, firsts: list[str], names
     text = f"{firsts[0]} {function.operator} {firsts[1]}"
     if function.check is None:
         return f"({text})"
+    if emitter.style.compact:
+        return f"{emitter.constant(function.implementation)}({firsts[0]}, {firsts[1]})"
     result = emitter.temp()
     again = f"{emitter.constant(function.implementation)}({names[0]}, {names[1]})"
     if function.check in INT_RANGES:
