@@ -37,6 +37,7 @@ from engine.catalog import Catalog, load_catalog
 from engine.errors import (
     CannotOpen,
     DatabaseLocked,
+    EngineFailed,
     Error,
     InterfaceError,
     MissingFile,
@@ -273,7 +274,14 @@ def _open_engine(
             vfs.remove(lock_path)  # Invariant 2: while the lock is still held
         file.close()
         raise
-    engine = _Engine(vfs, path, key, store)
+    try:
+        engine = _Engine(vfs, path, key, store)
+    except BaseException as error:  # the catalog cannot be read: close without a checkpoint
+        store.fail(EngineFailed(f"the catalog cannot be read: {error}"))
+        if lock_written:
+            store.before_unlock = lambda: vfs.remove(lock_path)
+        store.close()
+        raise
     _engines[key] = engine
     return engine
 

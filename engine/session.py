@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import controls
 from engine.errors import (
+    DataError,
     Error,
     InterfaceError,
     ProgrammingError,
@@ -132,6 +133,8 @@ class Session(SessionTransactions):
     def _statement(self, sql: str, params: Params) -> Result:
         """Control statements run as they are; all others inside a transaction's statement."""
         self.require_open()
+        if not sql.isascii():  # 30 ns
+            _require_utf8(sql)
         if _first_word(sql) in _PLANNED_WORDS:
             if self.transaction is None and self.autocommit:
                 hit = self.cache.find(sql, self.transactions.catalog)
@@ -309,6 +312,18 @@ class Session(SessionTransactions):
             self.cache.texts.clear()
             self.cache.shapes.clear()
             self.closed = True
+
+
+def _require_utf8(sql: str) -> None:
+    """Raise DataError (22021) for a lone surrogate: no page, log or output could hold it."""
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "the statement holds a lone surrogate, which is not text",
+            sqlstate="22021",
+            span=(error.start, error.end),
+        ) from None
 
 
 def _first_word(sql: str) -> str:

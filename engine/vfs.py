@@ -9,7 +9,8 @@ Invariants
    (ENOSPC, EDQUOT, EFBIG) or StorageError, with path, operation and errno.
 3. Mappings are read-only and never resized; a mapped range lies inside the file.
 4. Locks are flock locks: they belong to the open file, so an unrelated close in this process
-   does not drop them (as it does with lockf).
+   does not drop them (as it does with lockf). `close` gives them back although a mapping that
+   somebody still looks at keeps the open file alive; only in the process that took them.
 5. No descriptor is 0, 1 or 2: a stray print can never land in a database.
 
 A name (created, renamed, removed) is durable only after `sync_dir` of its directory; bytes and
@@ -182,12 +183,13 @@ def write_fully(
 class OsFile:
     """A file of the operating system."""
 
-    __slots__ = ("_fd", "path", "readonly")
+    __slots__ = ("_fd", "_locked_by", "path", "readonly")
 
     def __init__(self, path: str, fd: int, readonly: bool) -> None:
         self.path = path
         self.readonly = readonly
         self._fd = fd
+        self._locked_by = 0  # the process that took a lock
 
     def read(self, offset: int, size: int) -> bytes:
         try:
@@ -301,6 +303,7 @@ class OsFile:
             return False
         except OSError as error:
             raise storage_error(error, self.path, "lock") from error
+        self._locked_by = os.getpid()
         return True
 
     def unlock(self) -> None:
@@ -314,6 +317,8 @@ class OsFile:
         if fd < 0:
             return
         try:
+            if self._locked_by == os.getpid():  # Invariant 4
+                fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
         except OSError as error:
             raise storage_error(error, self.path, "close") from error

@@ -47,6 +47,7 @@ class Signals:
     def clear(self) -> None:
         """Forget an interrupt that has been dealt with (the shell lives on)."""
         self.requested = False
+        self._last = float("-inf")  # the next Ctrl-C is a first one again
 
     def check(self) -> None:
         """Raise `Interrupted` if it has been asked for: what loops of the command line call."""

@@ -81,8 +81,8 @@ class Tree:
         """A function (lo, hi, most) → the first `most` + 1 of [lo, hi), or more, as a list. form:
         'rows' (of the wanted positions), 'keys', or 'entries' (key, row).
 
-        Measured: 100 rows of one leaf take 11 µs where `scan` takes 22; the descent and the
-        projection are as dear as the rows."""
+        Measured: 100 rows of one leaf take 9 µs where `scan` takes 13.5, through a snapshot more:
+        the descent and the projection are dear beside the rows."""
         projection = projection_of(self.spec, columns)
         piece = {"rows": _rows_piece, "keys": _keys_piece, "entries": _entries_piece}[form]
         root, pool, views = self.root, self.pool, self.pool.views

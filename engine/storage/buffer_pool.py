@@ -212,10 +212,13 @@ class BufferPool:
     def forget(self, page_nos: Iterable[int]) -> None:
         """These pages are about to be written (Invariant 4)."""
         with self._mutex:
-            for page_no in page_nos:
-                self.views.pop(page_no, None)
-                if page_no < len(self._seen):
-                    self._seen[page_no] = 0
+            self._forget(page_nos)
+
+    def _forget(self, page_nos: Iterable[int]) -> None:
+        for page_no in page_nos:
+            self.views.pop(page_no, None)
+            if page_no < len(self._seen):
+                self._seen[page_no] = 0
 
     def forget_all(self) -> None:
         """Drop every view and mark every page unverified, as after an external change."""
@@ -228,12 +231,15 @@ class BufferPool:
     def retire_windows(self, page_count: int) -> None:
         """The file is about to shrink to page_count pages: drop the windows that reach beyond.
         The caller knows that no reader is there."""
-        end = page_count * self.page_size
         with self._mutex:
-            for page_no in [no for no in self.views if no >= page_count]:
-                del self.views[page_no]
-            for index in [i for i, w in self._windows.items() if i * WINDOW_SIZE + len(w) > end]:
-                del self._windows[index]
+            self._retire(page_count)
+
+    def _retire(self, page_count: int) -> None:
+        end = page_count * self.page_size
+        for page_no in [no for no in self.views if no >= page_count]:
+            del self.views[page_no]
+        for index in [i for i, w in self._windows.items() if i * WINDOW_SIZE + len(w) > end]:
+            del self._windows[index]
 
     def close(self) -> None:
         """Drop views and windows. Views that callers still hold stay valid until they go."""

@@ -172,7 +172,7 @@ def _digest(entries: Iterable[Any]) -> tuple[int, int]:
     """(number, sum of hashes) of entries in any order."""
     count = total = 0
     remaining = iter(entries)
-    while chunk := list(islice(remaining, 4096)):
+    while chunk := list(islice(remaining, 256)):
         count += len(chunk)
         total += sum(map(xxh3_128_intdigest, chunk))
     return count, total

@@ -155,7 +155,9 @@ class MemTree:
                 # Most ranges are short: a few probes near the start, whose keys are in the cache.
                 near = min(start + 16, stop)
                 end = bisect_left(order, hi, start, near)  # type: ignore[type-var]
-                stop = bisect_left(order, hi, near, stop) if end == near else end  # type: ignore[type-var]
+                if end == near:
+                    end = bisect_left(order, hi, near, stop)  # type: ignore[type-var]
+                stop = end
             return order[start:stop]
 
     def has_keys_between(self, lo: Key | None, hi: Key | None) -> bool:

@@ -203,7 +203,7 @@ class TableView:
         columns: tuple[int, ...],
         by_column: bool,
     ) -> Iterator[Any]:
-        """scan_pieces of a tree that is all in one generation: no merge, a third of its time."""
+        """scan_pieces of a tree that is all in one generation: no merge, half of its time."""
         lo, hi = bounds
         find, project, size = memtree.versions.get, projection(columns), 64
         while keys := memtree.first_keys(lo, hi, size):

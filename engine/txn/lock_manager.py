@@ -184,9 +184,7 @@ class LockManager:
                     del rows[key]
         else:
             with self.mutex:
-                for key in keys:
-                    if rows.get(key) is owner:
-                        self._pass_row(tree_id, key)
+                self._pass_rows(owner, tree_id, keys)
         if self.waiting:  # Invariant 2
             self.wake_waiters()
 
@@ -195,6 +193,20 @@ class LockManager:
         with self.mutex:
             for resource in list(self.waiting):
                 self._grant(resource)
+
+    # The loops under the mutex have frames of their own: tests/tidy/test_interruption.py.
+    def _pass_rows(self, owner: RowOwner, tree_id: int, keys: Iterable[Key]) -> None:
+        rows = self.rows[tree_id]
+        for key in keys:
+            if rows.get(key) is owner:
+                self._pass_row(tree_id, key)
+
+    def _release_held(self, held: dict[int, str]) -> None:
+        while held:
+            table_id, mode = held.popitem()
+            if mode in STRONG:
+                self.strong[table_id] -= 1
+            self._forget_weak(table_id)
 
     def _pass_row(self, tree_id: int, key: Key) -> None:
         queue = self.waiting.get(("row", tree_id, key))
@@ -246,11 +258,7 @@ class LockManager:
             return
         if self.strong:
             with self.mutex:
-                while held:
-                    table_id, mode = held.popitem()
-                    if mode in STRONG:
-                        self.strong[table_id] -= 1
-                    self._forget_weak(table_id)
+                self._release_held(held)
         else:
             held.clear()
         if self.waiting:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CommitOutcomeUnknown, Error, InterfaceError, InternalError
-from engine.storage.store import CATALOG_TREE
+from engine.storage.store import CATALOG_TREE, Key, Row
 from engine.txn.isolation import IsolationLevel
 from engine.txn.savepoints import Savepoints
 from engine.txn.snapshot import NO_SNAPSHOT
@@ -118,6 +118,10 @@ class Transaction(Savepoints):
         """What the store calls at this commit's place in the order of commits; None: nothing."""
         return None
 
+    def _own_writes(self) -> dict[int, dict[Key, Row | None]]:
+        """In a frame of its own: tests/tidy/test_interruption.py says why."""
+        return {tree_id: tree.own for tree_id, tree in self.trees.items() if tree.own}
+
     def commit(self) -> int:
         """Make the writes visible, as durable as the policy says. Returns their commit_ts, the
         snapshot's when there is nothing to write, or 0 when the transaction had failed and was
@@ -132,7 +136,7 @@ class Transaction(Savepoints):
             raise InterfaceError(f"the transaction is {self.status}")
         self.status = "rolled back"
         try:
-            writes = {tree_id: tree.own for tree_id, tree in self.trees.items() if tree.own}
+            writes = self._own_writes()
             if self.loads is not None and CATALOG_TREE not in writes:  # only DDL publishes loads
                 raise InternalError("rows to load, but the tables they belong to are not created")
             if writes:

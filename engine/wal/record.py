@@ -18,7 +18,7 @@ All integers are little-endian. Payloads are MessagePack:
 COMMIT  [commit_ts, wall_us, [[tree_id, key, row | nil], …]]    with flag 0 one more element:
         chunk_count                                              rows are in storage form
 CHUNK   [[tree_id, key, row | nil], …]                           part of the COMMIT of the txn_id
-NOTE    [kind, wall_us, {facts}]                                 kind: vouch, close, checkpoint, load
+NOTE    [kind, wall_us, {facts}]                                 vouch, close, checkpoint, load
 
 Invariants
 1. Every byte of header and body is covered by the checksum; one flipped bit makes it fail.

@@ -56,10 +56,10 @@ class RecoverReport(msgspec.Struct):
 
     def lines(self) -> list[str]:
         """The report in words."""
-        lines = [
-            f"{self.path}: {self.outcome}",
-            f"checkpoint {self.checkpoint_no} holds the log up to LSN {self.ckpt_lsn}",
-        ]
+        lines = [f"{self.path}: {self.outcome}"]
+        if not self.checkpoint_no:  # no checkpoint verifies: what the log adds to is not known
+            return [*lines, f"refused: {self.error}"]
+        lines.append(f"checkpoint {self.checkpoint_no} holds the log up to LSN {self.ckpt_lsn}")
         if self.segments:
             lines.append(
                 f"log: {_count(len(self.segments), 'segment')}, LSN up to {self.next_lsn - 1}"
