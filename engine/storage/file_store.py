@@ -71,11 +71,7 @@ class FileStore(RecoverableStore):
                     validate()
                 active = self.active
                 # No loop with a condition in this frame: see tests/tidy/test_interruption.py.
-                if (
-                    CATALOG_TREE in writes
-                    or TREE_DIRECTORY in writes
-                    or not writes.keys() <= active.keys()
-                ):
+                if min(writes, default=0) <= CATALOG_TREE or not writes.keys() <= active.keys():
                     self.require_trees(writes)
                 commit_ts = self.last_ts + 1
                 ops = [(t, key, row) for t, rows in writes.items() for key, row in rows.items()]

@@ -184,7 +184,7 @@ class LockManager:
                     del rows[key]
         else:
             with self.mutex:
-                self._pass_rows(owner, tree_id, keys)
+                _pass_rows(self, owner, tree_id, keys)
         if self.waiting:  # Invariant 2
             self.wake_waiters()
 
@@ -194,21 +194,7 @@ class LockManager:
             for resource in list(self.waiting):
                 self._grant(resource)
 
-    # The loops under the mutex have frames of their own: tests/tidy/test_interruption.py.
-    def _pass_rows(self, owner: RowOwner, tree_id: int, keys: Iterable[Key]) -> None:
-        rows = self.rows[tree_id]
-        for key in keys:
-            if rows.get(key) is owner:
-                self._pass_row(tree_id, key)
-
-    def _release_held(self, held: dict[int, str]) -> None:
-        while held:
-            table_id, mode = held.popitem()
-            if mode in STRONG:
-                self.strong[table_id] -= 1
-            self._forget_weak(table_id)
-
-    def _pass_row(self, tree_id: int, key: Key) -> None:
+    def pass_row(self, tree_id: int, key: Key) -> None:
         queue = self.waiting.get(("row", tree_id, key))
         if queue:
             self.rows[tree_id][key] = queue[0].owner  # Invariant 3
@@ -258,7 +244,7 @@ class LockManager:
             return
         if self.strong:
             with self.mutex:
-                self._release_held(held)
+                _release_held(self, held)
         else:
             held.clear()
         if self.waiting:
@@ -336,7 +322,7 @@ class LockManager:
         if not queue:
             del self.waiting[waiter.resource]
             if waiter.resource[0] == "table":
-                self._forget_weak(waiter.resource[1])
+                self.forget_weak(waiter.resource[1])
 
     def _granted(self, waiter: Waiter) -> None:
         kind, object_id, _ = waiter.resource
@@ -367,7 +353,7 @@ class LockManager:
                 return
             self._granted(waiter)
 
-    def _forget_weak(self, table_id: int) -> None:
+    def forget_weak(self, table_id: int) -> None:
         """Invariant 5."""
         if self.strong.get(table_id) == 0 and ("table", table_id, None) not in self.waiting:
             del self.strong[table_id]
@@ -394,7 +380,7 @@ class LockManager:
         with self.mutex:
             if waiter.granted and kind == "row":
                 if self.rows[object_id].get(key) is waiter.owner:
-                    self._pass_row(object_id, key)
+                    self.pass_row(object_id, key)
             elif not waiter.granted:
                 self._dequeue(waiter)
                 self._grant(waiter.resource)
@@ -446,3 +432,19 @@ def view_locks(manager: LockManager) -> list[LockInfo]:
         kind, object_id, key = waiter.resource
         found.append(LockInfo(kind, object_id, key, waiter.mode, waiter.owner.txn_id, False))
     return found
+
+
+# Loops under the mutex in frames of their own: tests/tidy/test_interruption.py says why.
+def _pass_rows(locks: LockManager, owner: RowOwner, tree_id: int, keys: Iterable[Key]) -> None:
+    rows = locks.rows[tree_id]
+    for key in keys:
+        if rows.get(key) is owner:
+            locks.pass_row(tree_id, key)
+
+
+def _release_held(locks: LockManager, held: dict[int, str]) -> None:
+    while held:
+        table_id, mode = held.popitem()
+        if mode in STRONG:
+            locks.strong[table_id] -= 1
+        locks.forget_weak(table_id)
