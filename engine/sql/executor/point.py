@@ -23,8 +23,8 @@ from typing import Any
 
 from engine.catalog import Table
 from engine.errors import Error, UniqueViolation
-from engine.result import Result
 from engine.sql import bound
+from engine.sql.executor.result import Result
 from engine.sql.executor.row.build import PlanCompiler
 from engine.sql.executor.row.source import Emitter, Scope, TooDeep, compile_function
 from engine.sql.executor.short import short_lines, short_plan

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from engine.catalog import Table, codec_of_index
 from engine.keys import INT_KEY_SHIFT
-from engine.result import Result
+from engine.sql.executor.result import Result
 from engine.sql.executor.row.scan import KeyRanges
 from engine.sql.executor.row.source import Emitter, Scope
 from engine.sql.expressions import has_subplan, is_volatile

@@ -19,7 +19,7 @@ from engine.errors import (
 from engine.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.statements import Entry
+    from engine.session.statements import Entry
     from engine.txn.manager import TransactionManager
     from engine.txn.transaction import Transaction
 

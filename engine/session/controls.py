@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 from engine.catalog import Catalog, Table
 from engine.errors import InterfaceError, ProgrammingError, TransactionStateError
-from engine.explain import explain
-from engine.result import Result
+from engine.session.explain import explain
 from engine.settings import SETTINGS
 from engine.sql import ast
 from engine.sql.bound import OutputColumn
+from engine.sql.executor.result import Result
 from engine.sql.executor.row.context import Context
 from engine.sql.executor.write import TableWriter
 from engine.types import BIGINT, INTEGER, TEXT, SqlType, TypeMismatch, type_text
 
 if TYPE_CHECKING:
-    from engine.plan_cache import Hit
-    from engine.session import Session
-    from engine.statements import Entry, Params
+    from engine.session.plan_cache import Hit
+    from engine.session.session import Session
+    from engine.session.statements import Entry, Params
     from engine.txn.transaction import Transaction
 
 CONTROL_STATEMENTS = (

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.errors import NotSupportedError
-from engine.result import Result
+from engine.session.statements import Entry, Params, bind_statement, compile_plan_of
 from engine.sql import ast
 from engine.sql.bound import OutputColumn
+from engine.sql.executor.result import Result
 from engine.sql.executor.row.build import Profile
 from engine.sql.executor.row.context import Context
 from engine.sql.optimizer import optimize
 from engine.sql.plan import PlanNode, StatementPlan
 from engine.sql.plan_text import plan_lines, plan_tree
 from engine.sql.planner import plan_statement
-from engine.statements import Entry, Params, bind_statement, compile_plan_of
 from engine.types import JSON, TEXT
 
 if TYPE_CHECKING:
-    from engine.session import Session
+    from engine.session.session import Session
 
 _EXPLAINED = (ast.Query, ast.Insert, ast.Update, ast.Delete, ast.CreateTable)
 

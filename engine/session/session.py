@@ -2,7 +2,7 @@
 
     text -> plan cache -> (parse -> bind -> plan -> optimize -> compile) -> execute -> Result
 
-The whole way is `execute` -> `_statement` -> `_run`; engine.statements compiles, engine.controls
+The whole way is `execute` -> `_statement` -> `_run`; statements.py compiles, controls.py
 runs the statements that are no queries and no writes (BEGIN, SET, EXPLAIN, …).
 
 Transaction states, and what moves them
@@ -28,22 +28,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from engine import controls
 from engine.errors import (
     DataError,
     Error,
     InterfaceError,
     ProgrammingError,
 )
-from engine.plan_cache import Hit, PlanCache
-from engine.result import Result
-from engine.session_transactions import SessionTransactions
+from engine.session import controls
+from engine.session.plan_cache import Hit, PlanCache
+from engine.session.statements import Entry, Params, bind_statement, compile_statement
+from engine.session.transactions import SessionTransactions
 from engine.settings import Settings
 from engine.sql import ast
+from engine.sql.executor.result import Result
 from engine.sql.executor.row.context import Context
 from engine.sql.functions.environment import begin_statement as begin_volatile_statement
 from engine.sql.grammar import parse
-from engine.statements import Entry, Params, bind_statement, compile_statement
 from engine.types import TypeMismatch, from_python
 
 if TYPE_CHECKING:

@@ -62,7 +62,7 @@ class Generations(Generic[_V]):
 
 
 class Hit:
-    """What an exact text leads to. entry: a compiled statement (engine.statements.Entry) or a
+    """What an exact text leads to. entry: a compiled statement (statements.Entry) or a
     control statement; literals: the values of its literals, as the entry wants them."""
 
     __slots__ = ("catalog", "entry", "literals", "point", "within")
