@@ -324,8 +324,11 @@ def test_completion_menu_and_the_question_before_a_delete(terminal: Terminal) ->
     assert terminal.child.wait() == 0
 
 
-def test_a_missing_file_is_created_only_after_a_yes(tmp_path: Path) -> None:
-    path = tmp_path / "fresh.mantis"
+def test_a_missing_file_is_created_only_after_a_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a long path would break the question over two lines
+    path = Path("fresh.mantis")
     no = Terminal("shell", str(path))
     no.wait_for("does not exist. Create")
     no.type("n\r")
