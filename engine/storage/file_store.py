@@ -81,7 +81,7 @@ class FileStore(RecoverableStore):
                 if size > self._small_size:
                     self._require_sizes(writes, size)
                 interrupt: BaseException | None = None
-                records = self._chunked(commit_ts, ops) if size > CHUNK_SIZE else ()
+                records = self._chunked(commit_ts, ops, size) if size > CHUNK_SIZE else ()
                 lsn = log.written_lsn + (len(records) or 1)  # of the COMMIT
                 try:
                     if records:
@@ -148,8 +148,10 @@ class FileStore(RecoverableStore):
         else:
             self._unsettled[commit_ts] = (lsn, policy)
 
-    def _chunked(self, commit_ts: int, ops: Sequence[Op]) -> Sequence[tuple[int, int, bytes]]:
-        return list(encode_commit_records(commit_ts, self._clock_us(), ops))
+    def _chunked(
+        self, commit_ts: int, ops: Sequence[Op], size: int
+    ) -> Sequence[tuple[int, int, bytes]]:
+        return list(encode_commit_records(commit_ts, self._clock_us(), ops, size))
 
     def _append_records(self, records: Sequence[tuple[int, int, bytes]]) -> None:
         """Log a large transaction. Chunks that were written before an error have no COMMIT, so

@@ -232,19 +232,21 @@ def encode_commit(commit_ts: int, wall_us: int, ops: Sequence[Op | list[Any]]) -
 
 
 def encode_commit_records(
-    commit_ts: int, wall_us: int, ops: Sequence[Op | list[Any]]
+    commit_ts: int, wall_us: int, ops: Sequence[Op | list[Any]], size: int | None = None
 ) -> Iterator[tuple[int, int, bytes]]:
     """(type, flags, payload) of the records of one transaction, in the order to append them.
 
     One COMMIT for an ordinary transaction; for a large one CHUNKs of about CHUNK_SIZE bytes and
-    a COMMIT that counts them.
+    a COMMIT that counts them. size: of the ops, encoded, for a caller that knows that it is large.
     """
-    payload = encode_msgpack((commit_ts, wall_us, ops))
-    if len(payload) <= CHUNK_SIZE:
-        yield COMMIT, 0, payload
-        return
-    step = max(1, len(ops) * CHUNK_SIZE // len(payload))
-    del payload
+    if size is None or size <= CHUNK_SIZE:
+        payload = encode_msgpack((commit_ts, wall_us, ops))
+        size = len(payload)
+        if size <= CHUNK_SIZE:
+            yield COMMIT, 0, payload
+            return
+        del payload
+    step = max(1, len(ops) * CHUNK_SIZE // size)
     chunk_count = 0
     for start in range(0, len(ops), step):
         yield CHUNK, 0, encode_msgpack(ops[start : start + step])
