@@ -49,7 +49,11 @@ from engine.storage.buffer_pool import Io
 from engine.storage.data_file import create_file
 from engine.storage.file_store import FileStore
 from engine.storage.page import PAGE_SIZE_DEFAULT
-from engine.storage.recoverable_store import StoreOptions
+from engine.storage.recoverable_store import (
+    MEMTABLE_LIMIT_BYTES,
+    MEMTABLE_START_BYTES,
+    StoreOptions,
+)
 from engine.storage.store import CATALOG_TREE, Row, Snapshot
 from engine.storage.store_stats import store_stats
 from engine.txn.manager import TransactionManager
@@ -129,6 +133,7 @@ class Database:
         clock: Callable[[], float] | None = None,
         random_bytes: Callable[[int], bytes] | None = None,
         background: bool = True,
+        memtable_bytes: int = MEMTABLE_START_BYTES,
     ) -> Database:
         """Open a database file, recovering it if it was not closed.
 
@@ -136,6 +141,8 @@ class Database:
         durability: 'full', 'group', 'interval', 'interval(MS)', 'os' or 'off'.
         wait_s: how long to wait for another process that has the file.
         io: 'mmap' or 'pread'. clock: Unix seconds. background: whether threads may checkpoint.
+        memtable_bytes: estimated memory of rows since the last checkpoint at which the next one
+        starts; at three times that, writers wait for it.
 
         Raises MissingFile, NotADatabase, NewerFormat, DatabaseLocked, DamageFound, CannotOpen,
         StorageError.
@@ -151,6 +158,8 @@ class Database:
             io=io,
             readonly=readonly,
             background=background,
+            memtable_start_bytes=memtable_bytes,
+            memtable_limit_bytes=memtable_bytes * (MEMTABLE_LIMIT_BYTES // MEMTABLE_START_BYTES),
         )
         with _registry_lock:
             if not disk.exists(name):

@@ -18,6 +18,7 @@ from engine.database import Database
 from tools.bench.measure import Figure, Latencies, Side, probe_sync, throughput, timed_calls
 from tools.bench.oltp import EMPTY, INSERT_EVENT, Config
 
+TRANSACTION_BYTES = 1024  # above the memory of one replayed row
 RECOVERY_FACTOR = 10  # transactions replayed for each operation asked for
 
 
@@ -90,7 +91,13 @@ def _recovery(config: Config, directory: str) -> Figure:
     source = os.path.join(directory, "source.mantis")
     crashed = os.path.join(directory, "crashed.mantis")
     side = Side([])
-    with Database.open(source, create=True, durability="os", background=False) as database:
+    with Database.open(
+        source,
+        create=True,
+        durability="os",
+        background=False,
+        memtable_bytes=transactions * TRANSACTION_BYTES,  # no checkpoint: all is to be replayed
+    ) as database:
         session = database.session()
         session.execute(EMPTY)
         for number in range(transactions):
@@ -102,8 +109,10 @@ def _recovery(config: Config, directory: str) -> Figure:
             started = time.perf_counter()
             with Database.open(crashed, readonly=True) as copy:
                 side.rounds.append(transactions / (time.perf_counter() - started))
+                replayed = copy.store.recovery.transaction_count
                 found = next(iter(copy.session().execute("SELECT count(*) FROM event").rows))[0]
             assert found == transactions, (found, transactions)
+            assert replayed >= transactions, (replayed, transactions)
     return Figure(
         "recovery",
         "transactions/s",
