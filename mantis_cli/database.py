@@ -24,7 +24,8 @@ def open_database(
         raise
     except errors.DatabaseLocked as error:
         if error.hint is None or "--" not in error.hint:
-            error.hint = "read it anyway: --readonly · wait: --wait 30"
+            # Not --readonly: a writer in another process excludes readers, and they exclude it.
+            error.hint = "wait until it is closed: --wait 30"
         if error.since is not None and "since" not in error.message:
             error.message += f" since {_clock(error.since)}"
         raise

@@ -20,7 +20,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from mantis_cli.output.formats import FORMATS, suggest_format
+from mantis_cli.output.formats import FORMATS, null_problem, suggest_format
 from mantis_cli.output.stream import NARRATION
 
 SECONDS_MAX = 366 * 86400
@@ -178,6 +178,13 @@ def format_options(function: F) -> F:
     )(decorated)
 
 
+def require_readable_null(format_name: str | None, null: str | None) -> None:
+    """Raise UsageError for a text of --null that the format could not be read back with."""
+    problem = null_problem(format_name, null)
+    if problem:
+        raise click.UsageError(f"--null {problem}")
+
+
 def output_options(function: F) -> F:
     """All that shapes results, as the keyword `output` (an OutputChoice)."""
 
@@ -192,6 +199,7 @@ def output_options(function: F) -> F:
         max_rows: int | None,
         **rest: Any,
     ) -> Any:
+        require_readable_null(format_name, null)
         choice = OutputChoice(
             format=format_name,
             path=output_path,

@@ -41,7 +41,7 @@ class Outcome(msgspec.Struct, frozen=True):
 class Runner:
     """Executes statements on a session and writes their results into a sink.
 
-    format_name: a name in FORMATS. max_rows: None for the default of the sink, 0 for all.
+    format_name: a name in FORMATS. show_all: what lifts the row cap, for the note about it.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class Runner:
         format_name: str,
         choice: OutputChoice,
         params: dict[str, str] | None = None,
+        show_all: str = "--max-rows 0",
     ) -> None:
         self.session = session
         self.sink = sink
         self.format_name = format_name
         self.choice = choice
         self.params = params or {}
+        self.show_all = show_all
         self._moves: list[tuple[int, int, int, int]] = []
         self.result_count = 0
 
@@ -132,6 +134,7 @@ class Runner:
             header=self.choice.header,
             footer=self.choice.footer,
             note=note,
+            show_all=self.show_all,
         )
         return write_rows(
             result.columns, result.rows, self.format_name, self.sink, options, self._cap()

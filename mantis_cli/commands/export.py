@@ -1,33 +1,30 @@
 """`mantis export FILE WHAT [DEST]`: a table's or a query's rows into a file, as a stream.
 
-The destination is written under a temporary name beside it and renamed when it is whole, so a
-failed export leaves nothing that looks finished.
+A failed export leaves nothing that looks finished, and a file that was there as it was.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
 from engine.errors import ProgrammingError
 from mantis_cli.catalog_view import current_catalog, find_table
 from mantis_cli.database import open_database
-from mantis_cli.exits import CannotRead
 from mantis_cli.options import (
     OutputChoice,
     color_option,
     database_argument,
     format_options,
     quiet_option,
+    require_readable_null,
     wait_option,
 )
 from mantis_cli.output.errors import Source
 from mantis_cli.output.stream import note
-from mantis_cli.output.writers import Sink, open_sink
+from mantis_cli.output.writers import destination
 from mantis_cli.running import Runner
 from mantis_cli.schema_text import quote_identifier
 from mantis_cli.script import Statement, may_give_rows
@@ -73,6 +70,7 @@ def command(
     chosen = format_name or _EXTENSIONS.get(extension) or ("csv" if dest == "-" else None)
     if chosen is None:
         raise click.UsageError(f"cannot tell the format of {dest}; say --format NAME")
+    require_readable_null(chosen, null)
     with open_database(file, readonly=True, wait_s=wait) as database:
         if may_give_rows(what):
             sql = what
@@ -87,31 +85,10 @@ def command(
         choice = OutputChoice(chosen, None, null, not no_header, False, 0)
         session = database.session()
         started = time.perf_counter()
-        with _destination(dest) as sink:
+        with destination(dest) as sink:
             outcome = Runner(session, sink, chosen, choice).run(
                 Statement(sql, Source("query", sql))
             )
         session.close()
     seconds = time.perf_counter() - started
     note(f"exported {outcome.rows} row{'s'[: outcome.rows != 1]} in {seconds:.2f} s")
-
-
-@contextmanager
-def _destination(dest: str) -> Iterator[Sink]:
-    if dest == "-" or (os.path.exists(dest) and not os.path.isfile(dest)):  # /dev/null, a pipe
-        sink = open_sink(dest)
-        yield sink
-        sink.close()
-        return
-    temporary = f"{dest}.{os.getpid()}.part"
-    sink = open_sink(temporary)
-    try:
-        yield sink
-        sink.close()
-        os.replace(temporary, dest)
-    except OSError as error:
-        raise CannotRead(f"cannot write {dest}: {error.strerror}") from None
-    finally:
-        if os.path.exists(temporary):
-            sink.raw.close()
-            os.unlink(temporary)

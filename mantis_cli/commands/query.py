@@ -1,7 +1,8 @@
 """`mantis query FILE`: run SQL from -c, -f, arguments or standard input, and print the results.
 
 -c and -f may be repeated and run in the order they were given. A script stops at its first error
-(--on-error continue goes on and still ends with 1). With -1 everything is one transaction.
+(--on-error continue goes on and still ends with 1). With -1 everything is one transaction. The
+file of -o is replaced when the script has come to its end, and left alone when it stops.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from mantis_cli.options import (
 )
 from mantis_cli.output.errors import draw_error, with_source
 from mantis_cli.output.stream import complain, note
-from mantis_cli.output.writers import open_sink
+from mantis_cli.output.writers import destination
 from mantis_cli.running import ONE_DOCUMENT, Runner
 from mantis_cli.script import (
     Statement,
@@ -131,13 +132,12 @@ def command(
         session = database.session()
         if timeout is not None:
             session.settings.set("statement_timeout", f"{timeout:f}s")
-        sink = open_sink(output.path)
-        runner = Runner(session, sink, output.format or "table", output, dict(params))
         try:
-            tally = _run_script(runner, script, single, on_error == "continue")
+            with destination(output.path) as sink:
+                runner = Runner(session, sink, output.format or "table", output, dict(params))
+                tally = _run_script(runner, script, single, on_error == "continue")
         finally:
             session.close()
-            sink.close()
         if stats:
             _write_stats(tally, time.perf_counter() - started, database.stats())
     return exits.FAILED if tally.error_count else exits.OK

@@ -9,6 +9,21 @@ LAYOUTS = frozenset({"table", "markdown", "vertical"})  # for people: capped on 
 TERMINAL_ROWS = 1000
 
 
+_NULL_BREAKERS = {
+    "csv": {",": "the delimiter", '"': "a quote", "\r": "a carriage return", "\n": "a line feed"},
+    "tsv": {"\t": "the delimiter", "\r": "a carriage return", "\n": "a line feed"},
+}
+
+
+def null_problem(format_name: str | None, null: str | None) -> str | None:
+    """Why a file with this text for NULL would not read back, or None when it would. The text
+    stands in the file as it is: quoted or escaped it would be a value."""
+    for character, what in _NULL_BREAKERS.get(format_name or "", {}).items():
+        if null is not None and character in null:
+            return f"{null!r} holds {what}, so {format_name} written with it would not read back"
+    return None
+
+
 def suggest_format(name: str) -> str:
     """The message for an unknown format."""
     close = difflib.get_close_matches(name, FORMATS, n=1)

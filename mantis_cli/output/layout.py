@@ -37,6 +37,7 @@ class Options(msgspec.Struct, frozen=True):
     color     NULLs dim, names bold
     unicode   lines drawn with box characters
     note      called with one line of narration (a cut, a NaN written as null)
+    show_all  what a person types to see the rows that the cap hid
     """
 
     null: str | None = None
@@ -46,6 +47,7 @@ class Options(msgspec.Struct, frozen=True):
     color: bool = False
     unicode: bool = True
     note: Callable[[str], None] = lambda _text: None
+    show_all: str = "--max-rows 0"
 
 
 Rows = Iterable[Sequence[Any]]

@@ -3,11 +3,19 @@
     write_result(result, "csv", sink, options) -> rows written
 
 A `Sink` is where bytes go: standard output or a file. It keeps at most one chunk.
+
+A `destination` is a sink whose file appears when it is whole: it is written under a temporary name
+beside it and renamed at the end, so a failure leaves what was there before. Devices and pipes are
+written directly.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, TextIO
 
 from engine.errors import Error
@@ -75,6 +83,60 @@ def open_sink(path: str | None) -> Sink:
         raise CannotRead(f"cannot write {path}: {error.strerror}") from None
 
 
+@contextmanager
+def destination(path: str | None) -> Iterator[Sink]:
+    """A sink for the block; its file replaces `path` when the block ends without an error. Raises
+    CannotRead. A file that is replaced keeps its mode; a link stays a link."""
+    if path is None or path == "-" or _is_stream(path):
+        sink = open_sink(path)
+        try:
+            yield sink
+        finally:
+            sink.close()
+        return
+    target = os.path.realpath(path)
+    temporary = f"{target}.{os.getpid()}.part"
+    try:
+        sink = _open_beside(target, temporary)
+    except OSError as error:
+        raise CannotRead(f"cannot write {path}: {error.strerror}") from None
+    try:
+        yield sink
+        try:
+            sink.close()
+            os.replace(temporary, target)
+        except OSError as error:
+            raise CannotRead(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        if os.path.exists(temporary):
+            with suppress(OSError):  # a full disk has been told of already
+                sink.raw.close()
+            os.unlink(temporary)
+
+
+def _is_stream(path: str) -> bool:
+    """Whether what is written to `path` is gone at once: a device, a pipe, a descriptor. What
+    /dev/stdout leads to may be a file, but one that somebody else has opened."""
+    absolute = os.path.abspath(path)
+    if absolute.startswith(("/dev/", "/proc/")) and not absolute.startswith("/dev/shm/"):
+        return True
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
+def _open_beside(target: str, temporary: str) -> Sink:
+    """Open `temporary` with the mode of `target`, which must be writable if it exists."""
+    mode = None
+    if os.path.exists(target):
+        os.close(os.open(target, os.O_WRONLY))
+        mode = stat.S_IMODE(os.stat(target).st_mode)
+    with suppress(FileNotFoundError):  # left by a killed process that had our number
+        os.unlink(temporary)
+    raw = open(temporary, "xb")  # noqa: SIM115
+    if mode is not None:
+        os.fchmod(raw.fileno(), mode)
+    return Sink(raw, owned=True)
+
+
 def terminal_options(sink: Sink, **changes: object) -> Options:
     """Options for what the sink is: fitted and coloured on a terminal, plain elsewhere."""
     stream = sink.text
@@ -96,11 +158,12 @@ def write_rows(
 ) -> int:
     """Stream rows into the sink; returns how many the result had.
 
-    max_rows: rows shown (None for all). What it hides is counted and announced by a note.
+    max_rows: rows shown (None for all). What it hides is counted and announced by a note, which
+    names options.show_all.
     An error while rows are made leaves what was written; a JSON array is then left open, so that
     a cut document can never pass for a whole one.
     """
-    counter = Counter(rows, max_rows)
+    counter = Counter(rows, None if max_rows is None else min(max_rows, sys.maxsize))
     machine = format_name not in LAYOUTS
     try:
         for chunk in WRITERS[format_name](columns, counter, options):
@@ -115,6 +178,6 @@ def write_rows(
             hidden = f"{counter.hidden:,}".replace(",", " ")
             options.note(
                 f"note: {hidden} more row{'s'[: counter.hidden > 1]} not shown; "
-                "--max-rows 0 for all"
+                f"{options.show_all} for all"
             )
     return counter.count + counter.hidden

@@ -8,6 +8,7 @@ lives in the Shell; this module holds no state.
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -27,13 +28,15 @@ from mantis_cli.catalog_view import (
 from mantis_cli.checking import FINDING_COLUMNS, check_open, finding_row
 from mantis_cli.exits import Failed
 from mantis_cli.output.errors import Source
-from mantis_cli.output.formats import FORMATS, suggest_format
+from mantis_cli.output.formats import FORMATS, null_problem, suggest_format
 from mantis_cli.output.stream import note
 from mantis_cli.schema_text import schema_statements
 from mantis_cli.script import Statement
 
 if TYPE_CHECKING:
     from mantis_cli.shell.core import Shell
+
+_COUNT = re.compile("[0-9]{1,18}")
 
 Action = Callable[["Shell", list[str]], None]
 
@@ -80,37 +83,43 @@ def describe(shell: Shell, words: list[str]) -> None:
 
 
 def mode(shell: Shell, words: list[str]) -> None:
-    if not words:
+    word = _one(words, ".mode FORMAT")
+    if word is None:
         shell.say(f"{shell.format_name} (there are {', '.join(FORMATS)})")
         return
-    if words[0] not in FORMATS:
-        raise Failed(suggest_format(words[0]))
-    shell.format_name = words[0]
+    name = word.lower()
+    if name not in FORMATS:
+        raise Failed(suggest_format(word))
+    _require_readable_null(name, shell.choice.null)
+    shell.format_name = name
 
 
 def expanded(shell: Shell, words: list[str]) -> None:
-    on = _switch(words, shell.format_name != "vertical")
+    on = _switch(".expanded", words, shell.format_name != "vertical")
     shell.format_name = "vertical" if on else "table"
     note(f"expanded display is {'on' if on else 'off'}")
 
 
 def timer(shell: Shell, words: list[str]) -> None:
-    shell.timer = _switch(words, not shell.timer)
+    shell.timer = _switch(".timer", words, not shell.timer)
     note(f"timing is {'on' if shell.timer else 'off'}")
 
 
 def headers(shell: Shell, words: list[str]) -> None:
-    shell.change(header=_switch(words, not shell.choice.header))
+    shell.change(header=_switch(".headers", words, not shell.choice.header))
 
 
 def null(shell: Shell, words: list[str]) -> None:
-    shell.change(null=words[0] if words else None)
+    text = _one(words, ".null [TEXT], with quotes around a text of several words")
+    _require_readable_null(shell.format_name, text)
+    shell.change(null=text)
 
 
 def maxrows(shell: Shell, words: list[str]) -> None:
-    if words and not words[0].isdigit():
-        raise Failed(".maxrows takes a number; 0 is all rows")
-    shell.change(max_rows=int(words[0]) if words else None)
+    word = _one(words, ".maxrows N")
+    if word is not None and _COUNT.fullmatch(word) is None:
+        raise Failed(f".maxrows takes a number of rows, not {word}; 0 is all rows")
+    shell.change(max_rows=int(word) if word is not None else None)
 
 
 def read(shell: Shell, words: list[str]) -> None:
@@ -263,14 +272,28 @@ def _required(words: list[str], usage: str) -> str:
     return words[0]
 
 
-def _switch(words: list[str], default: bool) -> bool:
-    if not words:
+def _one(words: list[str], usage: str) -> str | None:
+    """The only argument, or None without one. Raises Failed for several."""
+    if len(words) > 1:
+        raise Failed(f"usage: {usage}; what is {words[1]}?")
+    return words[0] if words else None
+
+
+def _switch(name: str, words: list[str], default: bool) -> bool:
+    word = _one(words, f"{name} [on|off]")
+    if word is None:
         return default
-    if words[0].lower() in ("on", "yes", "1", "true"):
+    if word.lower() in ("on", "yes", "1", "true"):
         return True
-    if words[0].lower() in ("off", "no", "0", "false"):
+    if word.lower() in ("off", "no", "0", "false"):
         return False
-    raise Failed(f"on or off, not {words[0]}")
+    raise Failed(f"{name} takes on or off, not {word}")
+
+
+def _require_readable_null(format_name: str, null: str | None) -> None:
+    problem = null_problem(format_name, null)
+    if problem:
+        raise Failed(f"the text for NULL, {problem}", hint=".null TEXT sets another")
 
 
 def _execute(shell: Shell, sql: str, name: str) -> None:

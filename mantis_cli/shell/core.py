@@ -180,7 +180,9 @@ class Shell:
 
     # ── output ───────────────────────────────────────────────────────────────────────────────
     def _runner(self) -> Runner:
-        return Runner(self.session, self.target(), self.format_name, self.choice)
+        return Runner(
+            self.session, self.target(), self.format_name, self.choice, show_all=".maxrows 0"
+        )
 
     def target(self) -> Sink:
         """Where the next result goes."""
