@@ -137,7 +137,7 @@ def progress_option(function: F) -> F:
         "--progress/--no-progress",
         default=None,
         envvar="MANTIS_PROGRESS",
-        help="Show progress on stderr; by default when it is a terminal.",
+        help="Show progress on stderr (lines, if it is no terminal); by default on a terminal.",
     )(function)
 
 

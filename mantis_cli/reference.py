@@ -27,9 +27,9 @@ prompts do. `NO_COLOR`, `FORCE_COLOR` and `--color` are honoured. Ctrl-C cancels
 undoes it; a second one within two seconds ends the process. Opening a missing file never creates
 it: `mantis new`, `mantis import --create` or a yes in the shell do.
 
-Processes that only read (`--readonly`, and the commands that change nothing) share a database; one
-that writes has it alone, and `--wait S` waits for it. A file named by `-o` of `query` or by
-`export` is replaced when the work is done, and keeps its old content when it fails.
+Processes that only read (`--readonly`, `export`, `schema`, `tables`, `check`) share a database;
+one that may write has it alone, and `--wait S` waits until it can be had. A file named by `-o` of
+`query` or by `export` is replaced when the work is done, and keeps its old content when that fails.
 """
 
 FORMAT_NOTES = {

@@ -12,6 +12,7 @@ written directly.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, TextIO
 
 from engine.errors import Error
+from engine.storage.page import META_MAGIC
 from mantis_cli.exits import CannotRead, Failed
 from mantis_cli.output.delimited import write_csv, write_tsv
 from mantis_cli.output.formats import LAYOUTS
@@ -26,6 +28,8 @@ from mantis_cli.output.json_text import write_json, write_jsonl
 from mantis_cli.output.layout import Columns, Counter, Options, Rows, Writer
 from mantis_cli.output.stream import speaks_unicode, terminal_width, wants_color
 from mantis_cli.output.table import write_markdown, write_table, write_vertical
+
+LOG_NAME = re.compile(r"-wal-\d{8}$")
 
 WRITERS: dict[str, Writer] = {
     "table": write_table,
@@ -77,6 +81,7 @@ def open_sink(path: str | None) -> Sink:
     """A file to write (`-` or None is standard output). Raises CannotRead."""
     if path is None or path == "-":
         return stdout_sink()
+    _require_no_database(path)
     try:
         return Sink(open(path, "wb"), owned=True)
     except OSError as error:
@@ -94,6 +99,7 @@ def destination(path: str | None) -> Iterator[Sink]:
         finally:
             sink.close()
         return
+    _require_no_database(path)
     target = os.path.realpath(path)
     temporary = f"{target}.{os.getpid()}.part"
     try:
@@ -112,6 +118,19 @@ def destination(path: str | None) -> Iterator[Sink]:
             with suppress(OSError):  # a full disk has been told of already
                 sink.raw.close()
             os.unlink(temporary)
+
+
+def _require_no_database(path: str) -> None:
+    """Output never replaces a database: that is a slip of the hand (`-o` for the file itself).
+    Its log segments are refused too. Raises CannotRead."""
+    if not os.path.isfile(path):
+        return
+    with suppress(OSError), open(path, "rb") as file:
+        if file.read(len(META_MAGIC)) == META_MAGIC or LOG_NAME.search(path):
+            raise CannotRead(
+                f"{path} is a MantisDB file; output does not replace it",
+                hint="name another file",
+            )
 
 
 def _is_stream(path: str) -> bool:
@@ -133,7 +152,8 @@ def _open_beside(target: str, temporary: str) -> Sink:
         os.unlink(temporary)
     raw = open(temporary, "xb")  # noqa: SIM115
     if mode is not None:
-        os.fchmod(raw.fileno(), mode)
+        with suppress(OSError):  # a file system without modes
+            os.fchmod(raw.fileno(), mode)
     return Sink(raw, owned=True)
 
 

@@ -204,3 +204,53 @@ def test_csv_round_trips_through_import(tmp_path: Path) -> None:
     assert loaded.code == 0, loaded.err
     query = ("-c", "select * from t order by id", "--json")
     assert call("query", second, *query).out == call("query", first, *query).out
+
+
+# ── texts for NULL ───────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("name", "null", "what"),
+    [
+        ("csv", "n,a", "the delimiter"),
+        ("csv", 'n"a', "a quote"),
+        ("csv", "n\ra", "a carriage return"),
+        ("csv", "n\na", "a line feed"),
+        ("tsv", "n\ta", "the delimiter"),
+        ("tsv", "n\ra", "a carriage return"),
+        ("tsv", "n\na", "a line feed"),
+    ],
+)
+def test_a_text_for_null_that_would_not_read_back_is_refused(
+    shop: Path, tmp_path: Path, name: str, null: str, what: str
+) -> None:
+    target = tmp_path / f"out.{name}"
+    for words in (
+        ("query", shop, "delete from note; select null", "--format", name, "-o", target),
+        ("tables", shop, "--format", name, "-o", target),
+        ("export", shop, "item", target),
+        ("shell", shop, "--format", name),
+    ):
+        run = call(*words, "--null", null, stdin="select 1;")
+        assert (run.code, run.out) == (2, ""), words
+        assert f"--null {null!r} holds {what}, so {name} written with it" in run.err
+    assert not target.exists()
+    assert call("query", shop, "--csv", "-t", "select count(*) from note").out == "1\n"
+    for harmless in ("table", "jsonl", "markdown", "vertical"):
+        run = call("query", shop, "select null", "--null", null, "--format", harmless)
+        assert run.code == 0, run.err
+    for script in (f".mode {name}\n.null '{null}'\n", f".null '{null}'\n.mode {name}\n"):
+        if len(null.splitlines()) == 1:  # a shell command is one line
+            run = call("shell", shop, stdin=script)
+            assert (run.code, what in run.err) == (1, True), script
+
+
+@pytest.mark.parametrize(
+    ("name", "null"),
+    [("csv", "n\ta"), ("csv", "\\N"), ("csv", " "), ("tsv", "n,a"), ("tsv", 'n"a'), ("tsv", "\\")],
+)
+def test_other_texts_for_null_read_back(shop: Path, tmp_path: Path, name: str, null: str) -> None:
+    target = tmp_path / f"out.{name}"
+    sql = "select id, name, nullif(name, 'apple') as gone from item"
+    assert call("export", shop, sql, target, "--null", null).code == 0
+    assert call("import", shop, "back", target, "--null", null).code == 0
+    same = "select count(*) from back where (gone is null) = (id = 1) and name is not null"
+    assert call("query", shop, same, "--csv", "-t").out == "3\n"

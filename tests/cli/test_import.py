@@ -363,6 +363,20 @@ def test_progress_goes_to_stderr_when_asked(tmp_path: Path, make_file: Make) -> 
         assert ("5,000 rows" in before) is shows, drawn
 
 
+def test_progress_without_a_terminal_is_lines(tmp_path: Path, make_file: Make) -> None:
+    source = make_file("t.csv", "a,b\n" + "1,x\n" * 5000)
+    path = tmp_path / "db.mantis"
+    run = call("import", path, "t", source, "--create", "--progress")
+    lines = run.err.splitlines()
+    assert run.code == 0
+    assert lines[0].endswith(": 5,000 rows")
+    assert lines[-1].startswith("imported 5,000 rows")
+    assert "" not in lines
+    assert "\x1b" not in run.err
+    silent = call("import", path, "u", source)
+    assert silent.err.splitlines()[0].startswith("imported 5,000 rows")
+
+
 # ── large files ──────────────────────────────────────────────────────────────────────────────
 def test_a_source_above_the_block_budget_is_read_again_and_not_kept(
     make_file: Make, monkeypatch: pytest.MonkeyPatch

@@ -131,7 +131,11 @@ def test_a_lock_is_named_waited_for_and_changes_nothing(shop: Path) -> None:
     assert refused.code == 3
     assert refused.err.startswith("error[55006]")
     assert str(holder.pid) in refused.err
-    assert "--wait" in refused.err
+    readonly = call("query", shop, "-r", "select 1")
+    assert readonly.code == 3
+    for run in (refused, readonly):
+        assert "--wait 30" in run.err
+        assert "--readonly" not in run.err
     facts = call("info", shop).out
     assert f"process {holder.pid} since" in facts
     waiter = spawn("query", shop, "-c", "select 'got it'", "--csv", "-t", "--wait", "30")
@@ -143,6 +147,21 @@ def test_a_lock_is_named_waited_for_and_changes_nothing(shop: Path) -> None:
     holder.stdout.close()
     if holder.stderr:
         holder.stderr.close()
+
+
+def test_readers_share_a_database_and_a_writer_is_told_to_wait(shop: Path) -> None:
+    holder = spawn("query", shop, "-r", "-")
+    assert holder.stdin is not None and holder.stdout is not None
+    holder.stdin.write(b"select 'ready';\n")
+    holder.stdin.flush()
+    while b"ready" not in holder.stdout.readline():
+        pass
+    reader = process("query", shop, "-r", "--csv", "-t", "select count(*) from item")
+    assert (reader.code, reader.out) == (0, "3\n")
+    writer = process("query", shop, "delete from item")
+    assert (writer.code, "--wait 30" in writer.err) == (3, True)
+    assert "--readonly" not in writer.err
+    holder.communicate(timeout=60)
 
 
 # ── locales ──────────────────────────────────────────────────────────────────────────────────

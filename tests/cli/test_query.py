@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from mantis_cli.main import route
-from tests.cli.conftest import Make, call
+from tests.cli.conftest import Make, call, spawn
 
 
 @pytest.mark.parametrize(
@@ -262,3 +263,90 @@ def test_a_sqlite_file_is_named_as_foreign(tmp_path: Path) -> None:
     run = call("query", path, "select 1")
     assert run.code == 3
     assert run.err.startswith("error[08P01]")
+
+
+# ── the file of -o ───────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["select nope from item"],
+        ["select 1 / (id - 3) from item"],
+        ["-c", "select id from item", "-c", "select nope"],
+        ["-1", "-c", "select id from item", "-c", "commit"],
+    ],
+    ids=" ".join,
+)
+def test_a_failed_script_leaves_the_output_file_as_it_was(
+    shop: Path, tmp_path: Path, words: list[str]
+) -> None:
+    target = tmp_path / "out.csv"
+    assert call("query", shop, *words, "--csv", "-o", target).code == 1
+    assert list(tmp_path.glob("out.csv*")) == []
+    target.write_text("precious\n")
+    assert call("query", shop, *words, "--csv", "-o", target).code == 1
+    assert target.read_text() == "precious\n"
+    assert list(tmp_path.glob("out.csv*")) == [target]
+
+
+def test_a_script_that_goes_on_after_an_error_writes_its_output(shop: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    target.write_text("old\n")
+    script = "select nope; select id from item where id = 2"
+    assert call("query", shop, script, "--on-error", "continue", "--csv", "-o", target).code == 1
+    assert target.read_text() == "id\n2\n"
+
+
+def test_a_replaced_output_file_keeps_its_mode_and_its_link(shop: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "out.csv", tmp_path / "link.csv"
+    target.write_text("a much longer text that was there before\n")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    for words in (
+        ("query", shop, "select 1 as x", "--csv", "-o", link),
+        ("export", shop, "select 1 as x", link),
+    ):
+        assert call(*words).code == 0
+        assert link.is_symlink()
+        assert (target.read_text(), target.stat().st_mode & 0o777) == ("x\n1\n", 0o600)
+    missing = call("query", shop, "select 1", "-o", tmp_path / "no" / "x.csv")
+    assert (missing.code, f"cannot write {tmp_path}/no/x.csv: No such file" in missing.err) == (
+        3,
+        True,
+    )
+
+
+def test_devices_and_pipes_are_written_directly(shop: Path, tmp_path: Path) -> None:
+    sql = "select id from item where id = 3"
+    assert call("query", shop, sql, "-o", "/dev/null").code == 0
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for words in (("query", shop, sql, "--csv", "-o", fifo), ("export", shop, sql, fifo, "--csv")):
+        child = spawn(*words)
+        assert fifo.read_text() == "id\n3\n"
+        assert child.communicate(timeout=60)[0] == b""
+        assert child.returncode == 0
+        assert fifo.is_fifo()
+    with open(tmp_path / "stdout.csv", "wb") as file:
+        before = os.fstat(file.fileno()).st_ino
+        child = spawn("query", shop, sql, "--csv", "-o", "/dev/stdout", stdout=file)
+        child.communicate(timeout=60)
+    assert (tmp_path / "stdout.csv").read_text() == "id\n3\n"
+    assert (tmp_path / "stdout.csv").stat().st_ino == before
+
+
+def test_output_never_replaces_a_database(shop: Path, tmp_path: Path) -> None:
+    """`-o` naming the database itself once overwrote it with the query's own answer."""
+    before = shop.read_bytes()
+    for words in (
+        ("query", shop, "select 1", "-o", shop),
+        ("export", shop, "item", shop, "--csv"),
+        ("tables", shop, "-o", shop),
+    ):
+        run = call(*words)
+        assert run.code != 0
+        assert "is a MantisDB file" in run.err
+        assert shop.read_bytes() == before
+    log = tmp_path / "shop.mantis-wal-00000001"
+    log.write_bytes(b"whatever")
+    assert call("query", shop, "select 1", "-o", log).code != 0
+    assert log.read_bytes() == b"whatever"

@@ -180,7 +180,17 @@ def test_a_script_stops_at_its_first_error_with_its_line(shop: Path) -> None:
         (".describe itm", 'did you mean "item"?'),
         (".read", "usage: .read FILE"),
         (".read nothing.sql", "cannot read nothing.sql"),
-        (".timer maybe", "on or off"),
+        (".timer maybe", ".timer takes on or off, not maybe"),
+        (".timer on off", "usage: .timer [on|off]; what is off?"),
+        (".headers 2", ".headers takes on or off, not 2"),
+        ("\\x perhaps", ".expanded takes on or off, not perhaps"),
+        (".mode csv tsv", "usage: .mode FORMAT; what is tsv?"),
+        (".maxrows many", ".maxrows takes a number of rows, not many; 0 is all rows"),
+        (".maxrows -1", ".maxrows takes a number of rows, not -1"),
+        (".maxrows ²", ".maxrows takes a number of rows, not ²"),
+        (".maxrows " + "9" * 5000, ".maxrows takes a number of rows"),
+        (".maxrows 1 2", "usage: .maxrows N; what is 2?"),
+        (".null not here", "usage: .null [TEXT]"),
         (".edit", "needs a terminal"),
     ],
 )
@@ -358,3 +368,19 @@ def test_rows_are_capped_on_a_terminal_and_said(shop: Path) -> None:
     call("query", shop, f"insert into many values {values}")
     run = Terminal("query", str(shop), "select * from many")
     run.wait_for("200 more rows not shown")
+
+
+def test_the_note_about_hidden_rows_names_what_works_here(shop: Path) -> None:
+    run = call("shell", shop, stdin=".maxrows 1\nselect id from item;\n")
+    assert "2 more rows not shown; .maxrows 0 for all" in run.err
+    assert "--max-rows" not in run.err
+    run = call("query", shop, "select id from item", "--max-rows", "1")
+    assert "2 more rows not shown; --max-rows 0 for all" in run.err
+
+
+def test_words_of_shell_commands(shop: Path) -> None:
+    script = ".mode CSV\n.headers OFF\n.maxrows 999999999999999999\nselect id from item;\n"
+    run = call("shell", shop, stdin=script)
+    assert (run.code, run.out) == (0, "1\n2\n3\n")
+    run = call("query", shop, "--csv", "-t", "--max-rows", 10**30, "select 1")
+    assert (run.code, run.out) == (0, "1\n")
