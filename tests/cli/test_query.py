@@ -346,7 +346,7 @@ def test_output_never_replaces_a_database(shop: Path, tmp_path: Path) -> None:
         assert run.code != 0
         assert "is a MantisDB file" in run.err
         assert shop.read_bytes() == before
-    log = tmp_path / "shop.mantis-wal-00000001"
+    log = tmp_path / "other.mantis-wal-00000001"
     log.write_bytes(b"whatever")
     assert call("query", shop, "select 1", "-o", log).code != 0
     assert log.read_bytes() == b"whatever"
