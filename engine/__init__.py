@@ -1,1 +1,1 @@
-"""The MantisDB engine: SQL in, one file out. Start reading at engine/session.py."""
+"""The MantisDB engine: SQL in, one file out. Start reading at engine/session/session.py."""

@@ -166,17 +166,6 @@ class Catalog:
         """A catalog without the table and its indexes."""
         return self._changed(tables={n: t for n, t in self.tables.items() if n != name})
 
-    def with_index(self, index: Index) -> Catalog:
-        """A catalog whose table `index.table_id` also has this index."""
-        table = self.tables_by_id[index.table_id]
-        return self.with_table(msgspec.structs.replace(table, indexes=(*table.indexes, index)))
-
-    def without_index(self, name: str) -> Catalog:
-        """A catalog without the index."""
-        table, dropped = self.indexes[name]
-        kept = tuple(index for index in table.indexes if index is not dropped)
-        return self.with_table(msgspec.structs.replace(table, indexes=kept))
-
     def with_view(self, view: View) -> Catalog:
         """A catalog with the view added, or replaced when one has its name."""
         changed = self._changed(views={**self.views, view.name: view})
@@ -191,11 +180,6 @@ class Catalog:
 EMPTY_CATALOG = Catalog(0, {}, {})
 
 # ── rows of CATALOG_TREE ─────────────────────────────────────────────────────────────────────
-CATALOG_TREE_SPEC = TreeSpec(
-    tree_id=CATALOG_TREE,
-    key_kind="int",
-    columns=(ColumnSpec(0, "utf8"), ColumnSpec(1, "utf8"), ColumnSpec(2, "binary")),
-)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_table = msgspec.msgpack.Decoder(Table).decode
 _decode_view = msgspec.msgpack.Decoder(View).decode

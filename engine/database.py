@@ -37,6 +37,7 @@ from engine.catalog import Catalog, load_catalog
 from engine.errors import (
     CannotOpen,
     DatabaseLocked,
+    DataError,
     EngineFailed,
     Error,
     InterfaceError,
@@ -48,7 +49,7 @@ from engine.settings import Settings
 from engine.storage.buffer_pool import Io
 from engine.storage.data_file import create_file
 from engine.storage.file_store import FileStore
-from engine.storage.page import PAGE_SIZE_DEFAULT
+from engine.storage.page import PAGE_SIZE_DEFAULT, PAGE_SIZES
 from engine.storage.recoverable_store import (
     MEMTABLE_LIMIT_BYTES,
     MEMTABLE_START_BYTES,
@@ -145,16 +146,18 @@ class Database:
         starts; at three times that, writers wait for it.
 
         Raises MissingFile, NotADatabase, NewerFormat, DatabaseLocked, DamageFound, CannotOpen,
-        StorageError.
+        StorageError; DataError (22023) for a bad argument, before anything is touched.
         """
         disk: Vfs = _os_vfs if vfs is None else vfs
         now = time.time if clock is None else clock
+        settings = Settings({"durability": durability})
+        _require_options(page_size, io, wait_s, memtable_bytes)
         name = disk.realpath(os.fspath(path))
         options = StoreOptions(
             clock_us=_clock_us(clock),
             timer=time.monotonic,
             random_bytes=os.urandom if random_bytes is None else random_bytes,
-            durability=durability,
+            durability=settings.values["durability"],
             io=io,
             readonly=readonly,
             background=background,
@@ -170,7 +173,7 @@ class Database:
             if engine is None:
                 engine = _open_engine(disk, name, options, wait_s, now)
             engine.count += 1
-        return cls(engine, readonly=readonly, settings=Settings({"durability": durability}))
+        return cls(engine, readonly=readonly, settings=settings)
 
     # ── use ──────────────────────────────────────────────────────────────────────────────────
     def session(self, autocommit: bool = True) -> Session:
@@ -178,7 +181,7 @@ class Database:
         engine = self._require_engine()
         settings = self._settings.copy()
         if self.readonly:
-            settings.set("default_transaction_read_only", True)
+            settings.fix_read_only()
         return Session(engine.store, engine.transactions, settings, autocommit=autocommit)
 
     @property
@@ -236,6 +239,21 @@ class Database:
                 hint="open it again in the child, after the parent closed it",
             )
         return engine
+
+
+def _require_options(page_size: int | None, io: str, wait_s: float, memtable_bytes: int) -> None:
+    """Raise DataError (22023) for an argument of Database.open that makes no sense."""
+    wrong: str | None = None
+    if page_size is not None and page_size not in PAGE_SIZES:
+        wrong = f"page_size is one of {', '.join(map(str, PAGE_SIZES))}, not {page_size!r}"
+    elif io not in ("mmap", "pread"):
+        wrong = f"io is mmap or pread, not {io!r}"
+    elif not wait_s >= 0:  # NaN is not
+        wrong = f"wait_s is at least 0, not {wait_s!r}"
+    elif not memtable_bytes > 0:
+        wrong = f"memtable_bytes is more than 0, not {memtable_bytes!r}"
+    if wrong is not None:
+        raise DataError(wrong, sqlstate="22023")
 
 
 def _load_catalog(snapshot: Snapshot) -> Catalog:

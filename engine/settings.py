@@ -21,6 +21,8 @@ ISOLATION_LEVELS = ("read uncommitted", "read committed", "repeatable read", "se
 DURABILITY_POLICIES = ("full", "group", "interval", "os", "off")
 
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "min": 60_000.0, "h": 3_600_000.0}
+_INTERVAL = re.compile(r"interval\(\s*([0-9]+(?:\.[0-9]+)?)\s*(?:ms)?\s*\)\Z")
+_INTERVAL_LIMIT_MS = 86_400_000
 _TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(us|ms|s|min|h)?\s*\Z")
 
 
@@ -83,9 +85,10 @@ class Settings:
     """The values of one session: `values[name]`. Raises ProgrammingError (42704) for an unknown
     name, DataError (22023) for a bad value."""
 
-    __slots__ = ("values",)
+    __slots__ = ("fixed_read_only", "values")
 
     def __init__(self, overrides: dict[str, Any] | None = None) -> None:
+        self.fixed_read_only = False
         self.values: dict[str, Any] = {name: s.default for name, s in SETTINGS.items()}
         for name, value in (overrides or {}).items():
             self.set(name, value)
@@ -94,7 +97,13 @@ class Settings:
         """An independent set of the same values."""
         clone = Settings()
         clone.values = dict(self.values)
+        clone.fixed_read_only = self.fixed_read_only
         return clone
+
+    def fix_read_only(self) -> None:
+        """Every transaction is read-only from now on; no setting changes that."""
+        self.values["default_transaction_read_only"] = True
+        self.fixed_read_only = True
 
     def get(self, name: str) -> Any:
         return self.values[require_setting(name).name]
@@ -107,9 +116,12 @@ class Settings:
                 f'setting "{setting.name}" cannot be changed', sqlstate="55P02"
             )
         if isinstance(value, str) and value.lower() == "default":
-            self.values[setting.name] = setting.default
+            parsed = setting.default
         else:
-            self.values[setting.name] = parse_value(setting, value)
+            parsed = parse_value(setting, value)
+        if self.fixed_read_only and setting.name == "default_transaction_read_only" and not parsed:
+            raise errors.ReadOnly("the database is open read-only")
+        self.values[setting.name] = parsed
 
     def show(self, name: str) -> str:
         """A value as text, the way SET accepts it."""
@@ -137,11 +149,15 @@ def require_setting(name: str) -> Setting:
 def parse_value(setting: Setting, value: str | int | float | bool) -> Any:
     """A value of the setting's kind from what SET gave. Raises DataError 22023."""
     text = str(value).strip().lower()
+    if setting.name == "durability":
+        interval = _INTERVAL.match(text)
+        if interval is not None and 0 < float(interval.group(1)) < _INTERVAL_LIMIT_MS:
+            return f"interval({interval.group(1)})"
     if setting.kind == "choice":
         text = text.replace("-", " ").replace("_", " ")
         if text in setting.choices:
             return text
-        raise _bad(setting, value, "Choose one of: " + ", ".join(setting.choices) + ".")
+        raise _bad(setting, value, "Choose one of: " + ", ".join(_choices(setting)) + ".")
     if setting.kind == "bool":
         if text in ("on", "true", "yes", "1"):
             return True
@@ -160,6 +176,12 @@ def parse_value(setting: Setting, value: str | int | float | bool) -> Any:
     if not setting.minimum <= number <= setting.maximum:
         raise _bad(setting, value, f"Between {setting.minimum} and {setting.maximum}.")
     return number
+
+
+def _choices(setting: Setting) -> tuple[str, ...]:
+    if setting.name == "durability":
+        return (*setting.choices, "interval(MILLISECONDS)")
+    return setting.choices
 
 
 def _bad(setting: Setting, value: object, hint: str) -> errors.DataError:

@@ -58,6 +58,7 @@ class Runner:
         self.format_name = format_name
         self.choice = choice
         self.params = params or {}
+        self.unused = set(self.params)  # names that no statement so far had
         self.show_all = show_all
         self._moves: list[tuple[int, int, int, int]] = []
         self.result_count = 0
@@ -92,6 +93,7 @@ class Runner:
         for token in scan(statement.text):
             text = token.text
             if token.kind == "parameter" and text[1:] in self.params:
+                self.unused.discard(text[1:])
                 text = "'" + self.params[text[1:]].replace("'", "''") + "'"
                 start = token.start + moved
                 moved += len(text) - len(token.text)

@@ -38,12 +38,14 @@ from engine.sql.lexer import split_statements
 from engine.storage.memory_store import MemoryStore
 from engine.storage.store import CATALOG_TREE, Snapshot
 from engine.txn.manager import TransactionManager
-from mantisdb.cursor import Converters, Cursor, Params
+from mantisdb.cursor import CURSORS_MIN, Converters, Cursor, CursorTable, Params, end_cursors
 from mantisdb.retry import run_transaction
 
 _T = TypeVar("_T")
 
 MODES = ("ro", "rw", "rwc")
+SECONDS_MAX = 1_000_000_000
+"""Longest timeout: what a wait of the operating system takes, and some 30 years."""
 
 
 def connect(
@@ -64,15 +66,16 @@ def connect(
     autocommit  False: a transaction is always open (PEP 249); True: each statement is its own
                 unless BEGIN is executed
     isolation   'read committed', 'repeatable read' (default), 'serializable', 'read uncommitted'
-    durability  'full', 'group' (default), 'interval', 'os', 'off'
-    timeout     seconds to wait for a file that another process has open for writing
-    lock_timeout  seconds to wait for a row or table lock; None for ever
+    durability  'full', 'group' (default), 'interval', 'interval(MS)', 'os', 'off'
+    timeout     seconds to wait for a file that another process has open for writing; 0: not at all
+    lock_timeout  seconds to wait for a row or table lock, more than 0; None for ever
 
     Connections of one process to one file share one engine.
     Raises OperationalError (CannotOpen, DatabaseLocked, DamageFound, …), ProgrammingError.
     """
     if mode not in MODES:
         raise ProgrammingError(f"mode is one of {', '.join(MODES)}, not {mode!r}", sqlstate="22023")
+    _require_seconds("timeout", timeout, zero=True)
     name = os.fsdecode(path)
     settings: dict[str, Any] = {}
     if isolation is not None:
@@ -80,12 +83,17 @@ def connect(
     if durability is not None:
         settings["durability"] = durability
     if lock_timeout is not None:
-        settings["lock_timeout"] = lock_timeout * 1000
+        _require_seconds("lock_timeout", lock_timeout, zero=False)
+        # Never 0, which is for ever to the setting.
+        settings["lock_timeout"] = f"{max(lock_timeout * 1000, 0.001):f}"
+    checked = Settings(settings)  # raises before a file is made
     if name == ":memory:":
-        return _connect_memory(Settings(settings), autocommit)
-    database = Database.open(
-        name, create=mode == "rwc", readonly=mode == "ro", wait_s=max(timeout, 0.0)
-    )
+        if mode == "ro":
+            raise ProgrammingError(
+                "a new database in memory cannot be opened with mode='ro'", sqlstate="22023"
+            )
+        return _connect_memory(checked, autocommit)
+    database = Database.open(name, create=mode == "rwc", readonly=mode == "ro", wait_s=timeout)
     try:
         session = database.session(autocommit=autocommit)
         for setting, value in settings.items():
@@ -94,6 +102,22 @@ def connect(
         database.close()
         raise
     return Connection(session, database.close)
+
+
+def _require_seconds(name: str, value: object, *, zero: bool) -> None:
+    """Raise ProgrammingError (22023) for what is no finite number of seconds."""
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 <= value <= SECONDS_MAX
+        and (zero or value)
+    ):
+        return
+    least = "at least 0" if zero else "more than 0"
+    hint = None if zero else "None waits for ever"
+    raise ProgrammingError(
+        f"{name} is a number of seconds, {least}, not {value!r}", sqlstate="22023", hint=hint
+    )
 
 
 def _connect_memory(settings: Settings, autocommit: bool) -> Connection:
@@ -135,7 +159,15 @@ class Connection:
     As a context manager it commits, or rolls back when the block raised; it stays open.
     """
 
-    __slots__ = ("__weakref__", "_release", "converters", "lock", "session")
+    __slots__ = (
+        "__weakref__",
+        "_release",
+        "converters",
+        "cursors",
+        "cursors_limit",
+        "lock",
+        "session",
+    )
 
     Warning = errors.Warning
     Error = errors.Error
@@ -152,6 +184,8 @@ class Connection:
         self.session = session
         self.lock = threading.Lock()
         self.converters: Converters = {}
+        self.cursors: CursorTable = {}
+        self.cursors_limit = CURSORS_MIN
         self._release = release
         _OPEN.add(self)
 
@@ -241,6 +275,7 @@ class Connection:
             self.session = CLOSED
             _OPEN.discard(self)
             try:
+                end_cursors(self.cursors)
                 session.close()
             finally:
                 self._release()

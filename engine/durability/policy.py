@@ -19,7 +19,6 @@ from typing import Protocol
 from engine.errors import DataError
 
 INTERVAL_MS_DEFAULT = 100
-POLICY_NAMES = ("full", "group", "interval", "os", "off")
 
 
 class DurableLog(Protocol):

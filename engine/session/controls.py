@@ -19,7 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from engine.catalog import Catalog, Table
-from engine.errors import InterfaceError, ProgrammingError, TransactionStateError
+from engine.errors import InterfaceError, ProgrammingError, ReadOnly, TransactionStateError
 from engine.session.explain import explain
 from engine.settings import SETTINGS
 from engine.sql import ast
@@ -72,6 +72,8 @@ def run_control(session: Session, sql: str, statement: ast.Statement, params: Pa
             return explain(session, sql, statement, params)
         case ast.Checkpoint():
             session.require_active()
+            if session.settings.fixed_read_only:
+                raise ReadOnly("cannot checkpoint: the database is open read-only")
             session.store.checkpoint()
             return _done("CHECKPOINT")
         case ast.SetSetting():
@@ -142,6 +144,7 @@ def _set_transaction(session: Session, statement: ast.SetTransaction) -> Result:
         raise TransactionStateError(
             "SET TRANSACTION must be called before any query", sqlstate="25001"
         )
+    session.require_mode(statement.read_only)
     isolation = statement.isolation or transaction.level.name
     read_only = transaction.read_only if statement.read_only is None else statement.read_only
     session.rollback()

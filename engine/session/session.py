@@ -120,7 +120,12 @@ class Session(SessionTransactions):
                 and hit.catalog is self.transactions.catalog
             ):
                 result = hit.point(self, params)
-        elif hit.within is not None and transaction.status == "active":
+        elif (
+            hit.within is not None
+            and transaction.status == "active"
+            # It sets no deadline for lock waits.
+            and not self.settings.values["statement_timeout"]
+        ):
             transaction.begin_statement()
             try:
                 if hit.catalog is transaction.catalog:
@@ -172,7 +177,7 @@ class Session(SessionTransactions):
             self.abort_statement(transaction, own)
             raise
         finally:
-            self._running = None
+            self._running = transaction.deadline = None
         return result
 
     def _prepare_for(
@@ -289,7 +294,7 @@ class Session(SessionTransactions):
                 error.sql = sql
             raise
         finally:
-            self._running = None
+            self._running = transaction.deadline = None
         return Result(None, iter(()), total, tag)
 
     # ── statements and transactions ──────────────────────────────────────────────────────────

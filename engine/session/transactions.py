@@ -5,6 +5,7 @@ States and invariants are in engine/session.py, whose half this is; the pipeline
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ class SessionTransactions:
         self, isolation: str | None = None, read_only: bool | None = None
     ) -> Transaction:
         values = self.settings.values
+        self.require_mode(read_only)
         if read_only is None:
             read_only = values["default_transaction_read_only"]
         transaction: Transaction = self.transactions.begin(
@@ -94,19 +96,21 @@ class SessionTransactions:
         self._canceled = False
         timeout_ms = self.settings.values["statement_timeout"]
         self._deadline = self.clock() + timeout_ms / 1000 if timeout_ms else None
+        # Of the real clock: a lock is waited for in real time.
+        transaction.deadline = time.monotonic() + timeout_ms / 1000 if timeout_ms else None
         transaction.begin_statement()
         self._running = transaction
         return transaction, own
 
     def end_statement(self, transaction: Transaction, own: bool) -> None:
         """The statement succeeded."""
-        self._running = None
+        self._running = transaction.deadline = None
         if own:
             transaction.commit()
 
     def abort_statement(self, transaction: Transaction, own: bool) -> None:
         """The statement failed (Invariant 1)."""
-        self._running = None
+        self._running = transaction.deadline = None
         if own:
             transaction.rollback()
         else:
@@ -144,6 +148,11 @@ class SessionTransactions:
         """Raise ReadOnly (25006) for a write in a read-only transaction."""
         if entry.writes and transaction.read_only:
             raise ReadOnly("cannot write in a read-only transaction")
+
+    def require_mode(self, read_only: bool | None) -> None:
+        """Raise ReadOnly (25006) for READ WRITE on a database that was opened read-only."""
+        if read_only is False and self.settings.fixed_read_only:
+            raise ReadOnly("the database is open read-only")
 
     def current_catalog(self) -> Any:
         """The schema as a statement would see it now."""

@@ -228,19 +228,6 @@ class BufferPool:
             self._hand = 0
             self._seen = bytearray()
 
-    def retire_windows(self, page_count: int) -> None:
-        """The file is about to shrink to page_count pages: drop the windows that reach beyond.
-        The caller knows that no reader is there."""
-        with self._mutex:
-            self._retire(page_count)
-
-    def _retire(self, page_count: int) -> None:
-        end = page_count * self.page_size
-        for page_no in [no for no in self.views if no >= page_count]:
-            del self.views[page_no]
-        for index in [i for i, w in self._windows.items() if i * WINDOW_SIZE + len(w) > end]:
-            del self._windows[index]
-
     def close(self) -> None:
         """Drop views and windows. Views that callers still hold stay valid until they go."""
         with self._mutex:

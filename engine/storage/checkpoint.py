@@ -22,7 +22,7 @@ Invariants
 
 States of an attempt: sealed → built → synced → durable → published; any → dropped before durable.
 
-Does not: read the log, choose when to run (file_store.py does).
+Does not: read the log, choose when to run (recoverable_store.py does).
 """
 
 from __future__ import annotations

@@ -142,12 +142,6 @@ class FileStore(RecoverableStore):
             hint="reopen the database and look whether the transaction is there",
         ) from error
 
-    def _settle_later(self, commit_ts: int, lsn: int, policy: Policy, wait: bool) -> None:
-        if wait:
-            self._settle(commit_ts, lsn, policy)
-        else:
-            self._unsettled[commit_ts] = (lsn, policy)
-
     def _chunked(
         self, commit_ts: int, ops: Sequence[Op], size: int
     ) -> Sequence[tuple[int, int, bytes]]:

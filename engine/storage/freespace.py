@@ -155,11 +155,6 @@ class PageAllocator:
             self._freed_set.add(page_no)
             self._freed.append(page_no)
 
-    @property
-    def allocated_pages(self) -> frozenset[int]:
-        """The pages this build wrote or may write."""
-        return frozenset(self._own)
-
     def extents(self) -> list[Extent]:
         """All free extents as the new checkpoint sees them, ascending and merged."""
         found = [Extent(first, end - first, at) for first, end, at in self._ready]

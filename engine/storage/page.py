@@ -74,7 +74,6 @@ FREE_SPACE = 5
 PAGE_TYPE_NAMES = {LEAF: "leaf", BRANCH: "branch", OVERFLOW: "overflow", FREE_SPACE: "free space"}
 
 PAGE_SIZE_MIN = 4096
-PAGE_SIZE_MAX = 262144
 # Measured (tools/bench/storage_bench.py, 600 k rows; 8, 16, 32, 64, 256 KiB): filter and sum over
 # fresh views 78, 50, 16, 9, 3 ms; spread point reads 2.7, 3.2, 1.4, 1.3, 1.2 µs. A small change
 # writes one page a level, so 32 KiB is where reads have gained most and writes lost least.

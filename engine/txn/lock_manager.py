@@ -38,13 +38,21 @@ It knows nothing of snapshots, rows' contents or commits.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 import msgspec
 
-from engine.errors import DeadlockDetected, Error, InterfaceError, LockTimeout, QueryCanceled
+from engine.errors import (
+    DeadlockDetected,
+    Error,
+    InterfaceError,
+    LockTimeout,
+    QueryCanceled,
+    StatementTimeout,
+)
 from engine.storage.store import Key
 from engine.txn.deadlock import VICTIM_POLICIES, choose_victim, find_cycle
 
@@ -100,12 +108,14 @@ class Waiter:
 
 
 class Owner:
-    """What the lock manager needs of a transaction. `work`: rows written, for least_work."""
+    """What the lock manager needs of a transaction. `work`: rows written, for least_work.
+    deadline: when its statement must be over, on the clock of time.monotonic(); None: never."""
 
-    __slots__ = ("tables", "txn_id", "waiter")
+    __slots__ = ("deadline", "tables", "txn_id", "waiter")
 
     def __init__(self, txn_id: int) -> None:
         self.txn_id = txn_id
+        self.deadline: float | None = None
         self.tables: dict[int, str] = {}
         self.waiter: Waiter | None = None
 
@@ -118,6 +128,7 @@ class OneShot:
     """Holds row locks for the length of one call. Never waits while it holds one."""
 
     __slots__ = ()
+    deadline = None
     waiter = None
     txn_id = 0
     work = 0
@@ -362,13 +373,19 @@ class LockManager:
     def _wait(self, waiter: Waiter, timeout_s: float | None) -> None:
         if self.on_block is not None:
             self.on_block(waiter)
-        waiter.signal.acquire(timeout=-1 if timeout_s is None else timeout_s)
+        limit_s, last = _limit_wait(timeout_s, waiter.owner.deadline)
+        waiter.signal.acquire(timeout=-1 if limit_s is None else limit_s)
         with self.mutex:
             if waiter.granted:
                 return
             if waiter.error is not None:
                 raise waiter.error
             self._dequeue(waiter)
+        if last:
+            raise StatementTimeout(
+                "canceling statement due to statement timeout",
+                hint=f"it waited for a {waiter.resource[0]} lock of another transaction",
+            )
         raise LockTimeout(
             f"a {waiter.resource[0]} lock was not granted within {timeout_s:g} s",
             hint="another transaction holds it; see lock_timeout",
@@ -412,6 +429,16 @@ class LockManager:
                 for queue in self.waiting.values()
                 for waiter in queue
             }
+
+
+def _limit_wait(timeout_s: float | None, deadline: float | None) -> tuple[float | None, bool]:
+    """(how many seconds a lock may be waited for, whether the statement ends with them)."""
+    if deadline is None:
+        return timeout_s, False
+    left_s = max(deadline - time.monotonic(), 0.0)
+    if timeout_s is None or left_s < timeout_s:
+        return min(left_s, threading.TIMEOUT_MAX), True
+    return timeout_s, False
 
 
 def view_locks(manager: LockManager) -> list[LockInfo]:

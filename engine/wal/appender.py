@@ -21,7 +21,6 @@ from __future__ import annotations
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
@@ -36,8 +35,6 @@ from engine.wal.record import (
     PADDING,
     PAYLOAD_SIZE_MAX,
     RECORD_MAGIC,
-    Op,
-    encode_commit_records,
     record_size,
 )
 from engine.wal.segment import (
@@ -195,26 +192,6 @@ class LogAppender:
                 return self.append(record_type, txn_id, payload, flags)
             finally:
                 self._soft_end = min(self._soft_end, self._allocated - self._reserve_size)
-
-    def append_commit(
-        self,
-        txn_id: int,
-        commit_ts: int,
-        wall_us: int,
-        ops: Sequence[Op | list[Any]],
-        *,
-        urgent: bool = False,
-    ) -> int:
-        """Log a transaction of any size; returns the LSN of its COMMIT. Holds: the commit mutex.
-
-        txn_id must be unique among transactions whose records may mix (0 is fine for small
-        ones). CHUNK records whose COMMIT does not follow are ignored by recovery.
-        """
-        append = self.append_urgent if urgent else self.append
-        lsn = 0
-        for record_type, flags, payload in encode_commit_records(commit_ts, wall_us, ops):
-            lsn = append(record_type, txn_id, payload, flags)
-        return lsn
 
     def rotate(self) -> int:
         """Go on in a new segment; returns the LSN of the next record. Holds: the commit mutex.

@@ -53,7 +53,6 @@ HEADER = struct.Struct("<HBBIQQQQ")
 HEADER_SIZE = 40
 CHECKED_HEADER = struct.Struct("<HBBIQQQ")
 CHECKSUM = struct.Struct("<Q")
-ALIGNMENT = 8
 PADDING = (b"", *(bytes(8 - count) for count in range(1, 8)))
 """PADDING[size & 7] fills a body of that size up to a multiple of 8."""
 
@@ -224,11 +223,6 @@ _decode_chunk = msgspec.msgpack.Decoder(
     list[tuple[int, int | bytes, tuple[Any, ...] | None]]
 ).decode
 _decode_note = msgspec.msgpack.Decoder(tuple[str, int, dict[str, Any]]).decode
-
-
-def encode_commit(commit_ts: int, wall_us: int, ops: Sequence[Op | list[Any]]) -> bytes:
-    """The payload of a COMMIT that holds its whole transaction. wall_us: Unix microseconds."""
-    return encode_msgpack((commit_ts, wall_us, ops))
 
 
 def encode_commit_records(

@@ -6,6 +6,9 @@ tail           kept aside, go on     refused (default)
 point-in-time  kept aside, go on     stop there; the report names the lost range
 salvage        kept aside, go on     skip it, go on behind it; only into a new database
 
+Reached today: `tail` when a database is opened, `point-in-time` by the surveys of tools/recover.
+`strict`, `salvage` and `copy_tail` are library functions that only tests run so far.
+
 Invariants
 1. `apply` is called once per committed transaction, in commit order, with all of its rows.
 2. A transaction is applied whole or not at all: CHUNK records count only when the COMMIT that
@@ -15,8 +18,9 @@ Invariants
 4. Bytes after the end of the log are copied to `<db>-wal-torn-<lsn>` before anything else goes on.
 
 After an unclean stop the page cache may show log bytes that never reached the disk. So before the
-first new record the caller makes what was replayed durable somewhere new: by a checkpoint, or by
-`copy_tail`, which writes the last segment again under the next number.
+first new record the caller makes what was replayed durable somewhere new: the store by a
+checkpoint, a user of the log alone by `copy_tail`, which writes the last segment again under the
+next number.
 
 It knows no trees, memtables or files of data: `apply` does.
 """

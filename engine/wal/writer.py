@@ -4,7 +4,9 @@ One writer per database. Callers of `append*`, `vouch` and `rotate` hold the com
 `make_durable`, `barrier`, `prepare_next`, `retire` and `stats` may be called by any thread.
 
 Invariants (those of the bytes are in appender.py)
-1. `make_durable` under `full` and `group` returns only after a sync that covers the record.
+1. `sync_shared(lsn)` and `sync_alone` return only after a sync that covers what was asked. A
+   commit returns when its policy's `settle(log, lsn)` does; `make_durable` is that one call, for
+   users of the log without a store.
 2. No thread is started unless `background` is set, and then only when there is work for it.
 3. After a failed sync nothing is appended again (durability/sync.py).
 

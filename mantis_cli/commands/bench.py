@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from mantis_cli import exits
 from mantis_cli.listing import write_listing
@@ -38,6 +39,12 @@ COLUMNS = (
     ("peer p99", "number"),
 )
 Run = Callable[[Config, str | None], Iterator[Figure]]
+# Options that say nothing to a workload, by parameter name.
+FOREIGN = {
+    "oltp": {},
+    "parse": {"rows": "--rows", "operations": "--operations", "directory": "--dir"},
+    "wal": {"rows": "--rows"},
+}
 WORKLOADS: dict[str, Run] = {"oltp": run_oltp, "parse": run_parse, "wal": run_wal}
 
 
@@ -49,14 +56,14 @@ WORKLOADS: dict[str, Run] = {"oltp": run_oltp, "parse": run_parse, "wal": run_wa
     type=click.IntRange(min=1000),
     default=100_000,
     show_default=True,
-    help="Rows of the table.",
+    help="Rows of the table (oltp).",
 )
 @click.option(
     "--operations",
     type=click.IntRange(min=100),
     default=20_000,
     show_default=True,
-    help="Operations of a round.",
+    help="Operations of a round (oltp, wal).",
 )
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--only", metavar="TEXT", help="Only workloads whose name contains TEXT.")
@@ -64,7 +71,7 @@ WORKLOADS: dict[str, Run] = {"oltp": run_oltp, "parse": run_parse, "wal": run_wa
     "--dir",
     "directory",
     type=click.Path(exists=True, file_okay=False, writable=True),
-    help="Where databases are made; by default the temporary directory.",
+    help="Where databases are made (oltp, wal); by default the temporary directory.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option(
@@ -84,7 +91,9 @@ WORKLOADS: dict[str, Run] = {"oltp": run_oltp, "parse": run_parse, "wal": run_wa
 )
 @color_option
 @quiet_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     workload: str,
     rounds: int,
     rows: int,
@@ -97,6 +106,9 @@ def command(
     fail_over: float,
 ) -> None:
     """Measure WORKLOAD: oltp and wal through the Python APIs, parse on statements alone."""
+    for name, option in FOREIGN[workload].items():
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"{option} says nothing to bench {workload}")
     base = _read_base(base_path) if base_path else None
     place = directory or tempfile.gettempdir()
     config = Config(place, rows, operations, rounds, seed)

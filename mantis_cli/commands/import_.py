@@ -82,6 +82,8 @@ def command(
         raise click.UsageError(f"cannot tell the format of {source}; say --format NAME")
     if delimiter is not None and (len(delimiter) != 1 or chosen not in ("csv", "tsv")):
         raise click.UsageError("--delimiter takes one character, for csv and tsv")
+    if no_header and chosen not in ("csv", "tsv"):
+        raise click.UsageError("--no-header is for csv and tsv")
     rejects = Rejects(rejects_path) if rejects_path else None
     started = time.perf_counter()
     reader = open_source(
@@ -106,13 +108,18 @@ def _report(
     seconds: float,
     source: Input,
 ) -> None:
-    what = f"new table, {counts.columns} columns" if counts.created else "existing table"
+    what = f"new table, {counted(counts.columns, 'column')}" if counts.created else "existing table"
     rate = counts.loaded / seconds if seconds > 0 else 0
-    line = f"imported {counts.loaded:,} rows into {table} ({what})"
+    line = f"imported {counted(counts.loaded, 'row')} into {table} ({what})"
     if counts.rejected and rejects is not None:
         line += f", rejected {counts.rejected:,} (see {rejects.path})"
     note(f"{line} in {seconds:.2f} s, {rate:,.0f} rows/s, {source.size / 1e6:,.1f} MB")
     for text in reader.notes():
         note(f"note: {text}; --null decides otherwise")
     if counts.rejected and NARRATION.quiet:
-        complain(f"rejected {counts.rejected:,} rows")
+        complain(f"rejected {counted(counts.rejected, 'row')}")
+
+
+def counted(number: int, noun: str) -> str:
+    """The number, and the noun in its singular or plural."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

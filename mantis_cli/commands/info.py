@@ -18,6 +18,7 @@ from engine.errors import MissingFile
 from engine.storage.page import Meta, read_metas
 from engine.vfs import OsVfs
 from engine.wal.segment import list_segments
+from mantis_cli import exits
 from mantis_cli.hints import missing_hint
 from mantis_cli.options import color_option, database_argument, quiet_option
 from mantis_cli.output.stream import wants_color
@@ -35,11 +36,13 @@ def command(file: str, as_json: bool) -> None:
     facts = read_facts(file)
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode() + "\n")
-        return
-    color = wants_color(sys.stdout)
-    for name, value in _lines(facts):
-        label = f"{name:<14}"
-        sys.stdout.write(f"\x1b[1m{label}\x1b[0m{value}\n" if color else f"{label}{value}\n")
+    else:
+        color = wants_color(sys.stdout)
+        for name, value in _lines(facts):
+            label = f"{name:<14}"
+            sys.stdout.write(f"\x1b[1m{label}\x1b[0m{value}\n" if color else f"{label}{value}\n")
+    if _is_short(facts):
+        raise exits.Exit(exits.DAMAGE)
 
 
 def read_facts(path: str) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def read_facts(path: str) -> dict[str, Any]:
     real = vfs.realpath(path)
     segments = list_segments(vfs, real)
     newest = slots.newest
-    return {
+    facts: dict[str, Any] = {
         "schema": "mantis.info/1",
         "path": path,
         "size_bytes": size,
@@ -85,6 +88,17 @@ def read_facts(path: str) -> dict[str, Any]:
             "size_bytes": sum(segment.size for segment in segments),
         },
     }
+    if _is_short(facts):
+        needed = newest.page_count * newest.page_size
+        facts["problems"].append(
+            f"the file ends at {size:,} bytes, {newest.page_count:,} pages need {needed:,}"
+        )
+    return facts
+
+
+def _is_short(facts: dict[str, Any]) -> bool:
+    """Whether pages are missing at the end. A file never shrinks, so a writer cannot cause it."""
+    return bool(facts["size_bytes"] < facts["page_count"] * facts["page_size"])
 
 
 def _meta_facts(meta: Meta) -> dict[str, Any]:
@@ -134,6 +148,9 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if segments:
         plural = "s" if len(segments) > 1 else ""
         log = f"{len(segments)} segment{plural}, {facts['wal']['size_bytes']:,} bytes"
+    at_rest = "yes" if facts["closed_cleanly"] else "no: the log is needed"
+    if _is_short(facts):
+        at_rest = "no: pages are missing"
     lines = [
         ("file", facts["path"]),
         ("size", f"{facts['size_bytes']:,} bytes"),
@@ -146,7 +163,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("created", facts["created"] or "unknown"),
         ("open by", held),
         ("log", log),
-        ("at rest", "yes" if facts["closed_cleanly"] else "no: the log is needed"),
+        ("at rest", at_rest),
     ]
     for name, meta in zip(("newest meta", "older meta"), facts["meta"]):
         lines.append(

@@ -136,6 +136,8 @@ def command(
             with destination(output.path) as sink:
                 runner = Runner(session, sink, output.format or "table", output, dict(params))
                 tally = _run_script(runner, script, single, on_error == "continue")
+                for name in sorted(runner.unused):
+                    note(f"note: -p {name}: no statement has :{name}")
         finally:
             session.close()
         if stats:

@@ -27,6 +27,7 @@ from tools.walinspect.statistics import LogStatistics, collect, facts
 from tools.walinspect.verify import VerifyReport, verify
 
 _RANGE = re.compile(r"(\d+)(?:(-|\.\.)(\d+)?)?")
+_KEY = re.compile(r"-?[0-9]+|\\x(?:[0-9a-f]{2})+")
 
 
 @click.group()
@@ -66,7 +67,18 @@ def _parse_lsns(text: str | None) -> tuple[int | None, int | None]:
     if match is None:
         raise click.BadParameter(f"{text} is not N, N-M or N-", param_hint="--lsn")
     first, dash, last = match.groups()
+    if last and int(last) < int(first):
+        raise click.BadParameter(f"{text} ends before it begins", param_hint="--lsn")
     return int(first), int(last) if last else (None if dash else int(first))
+
+
+def _parse_key(text: str | None) -> str | None:
+    """A key as the log's keys are written (tools.walinspect.filters.key_text)."""
+    if text is None:
+        return None
+    if _KEY.fullmatch(text.lower()) is None:
+        raise click.BadParameter(f"{text} is neither a number nor \\x and hex", param_hint="--key")
+    return text.lower() if text.startswith("\\") else str(int(text))
 
 
 def _parse_time(text: str | None, option: str) -> int | None:
@@ -137,7 +149,7 @@ def dump(
         commit_ts=txn,
         tree_ids=_parse_tables(source, tables),
         kinds=frozenset(kinds) or None,
-        key=key,
+        key=_parse_key(key),
     )
     sink = open_sink(output_path)
     found = Dump(source, wanted)

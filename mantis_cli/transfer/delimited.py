@@ -55,6 +55,9 @@ class DelimitedSource:
     header: the first record holds names. rejects: where bad records go, or None to raise.
     """
 
+    detects_words = True
+    kinds_of: list[tuple[str, ...]] | None = None  # any column may be anything
+
     def __init__(
         self, source: Input, dialect: Dialect, header: bool, rejects: Rejects | None
     ) -> None:

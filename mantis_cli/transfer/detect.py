@@ -12,7 +12,8 @@ timestamp    date, T or blank, HH:MM[:SS[.ffffff]]; with Z or an offset: timesta
 text         anything
 
 Words that mean "missing" (NA, N/A, NULL, null, \\N) are NULL in a column whose other values are
-not text, and are counted; in a text column they stay text. `--null` decides otherwise.
+not text, and are counted; in a text column they stay text. `--null` decides otherwise. A source
+that has a NULL of its own (JSON) detects no words.
 
 A column of integers is parsed whole, and its digits are counted: that is 2 ns a value. Any other
 becomes a dictionary first: most columns have few distinct values, and patterns then cost nothing.
@@ -95,13 +96,12 @@ class Column:
     def texts(self) -> pa.StringArray:
         if self._texts is not None:
             return self._texts
-        integers = self.integers()
-        if integers is not None:
-            import pyarrow as pa
+        if self._dictionary is not None:
+            indices, values = self._dictionary
+            return take(values, indices)
+        import pyarrow as pa
 
-            return cast(integers, pa.string())  # Invariant 2
-        indices, values = self.dictionary()
-        return take(values, indices)
+        return cast(self._integers, pa.string())  # Invariant 2
 
     def is_all_null(self) -> bool:
         return self._texts is not None and self._texts.null_count == self._count
@@ -116,6 +116,8 @@ class Column:
     def integers(self) -> pa.Array | None:
         """The column as int64 or int32, or None when a text is no canonical 64-bit integer."""
         if self._integers is None:
+            if self._texts is None:  # released, and nobody asked while it could be an integer
+                return None
             found = exact_integers(self.texts)
             self._integers = False if found is None else found
         return None if self._integers is False else self._integers
@@ -175,8 +177,9 @@ def exact_integers(texts: pa.StringArray) -> pa.Array | None:
 class Guess:
     """What a column may be, after the blocks seen so far."""
 
-    def __init__(self, kinds: tuple[str, ...] = ORDER) -> None:
+    def __init__(self, kinds: tuple[str, ...] = ORDER, words: tuple[str, ...] = NULL_WORDS) -> None:
         self.kinds = list(kinds)
+        self.words = words  # texts that say "missing"
         self.seen = False  # a value that is neither NULL nor a word for it
         self.wide = False  # an integer beyond 32 bits
         self.null_words: set[str] = set()
@@ -197,7 +200,7 @@ class Guess:
                 self.kinds = ["integer", "double"] if is_double else ["integer"]
                 return
         values = column.dictionary()[1]
-        words = _is_null_word(values, NULL_WORDS)
+        words = _is_null_word(values, self.words)
         if kernel("any", words).as_py():
             self.null_words.update(kernel("filter", values, words).to_pylist())
             values = kernel("filter", values, kernel("invert", words))

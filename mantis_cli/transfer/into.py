@@ -27,19 +27,22 @@ def load_into(
     wait_s: float,
 ) -> Counts:
     """Load all rows in one transaction. table: as SQL would write it. pk: columns with commas.
-    create: make a missing file, and take it away again when the load fails."""
+    create: make a missing file, and take it away again when the load fails: not when it cannot be
+    opened, since then another process made it."""
     is_new = create and not os.path.exists(path)
     key = tuple(part.strip() for part in pk.split(",")) if pk else ()
     name = table[1:-1].replace('""', '"') if table.startswith('"') else table.lower()
+    opened = False
     try:
         with open_database(path, create=create, wait_s=wait_s) as database:
+            opened = True
             session = database.session()
             try:
                 return Loader(session, reader, name, key, rejects, progress).run()
             finally:
                 session.close()
     except BaseException:
-        if is_new:  # nothing changed: not even a file
+        if is_new and opened:  # nothing changed: not even a file
             with suppress(OSError):
                 os.unlink(path)
         raise

@@ -39,7 +39,7 @@ class JsonSource:
     reading the file once). kinds_of[i]: what column i may be."""
 
     careful = True
-    detects_words = False
+    detects_words = False  # JSON has its own null: "NA" is a text
 
     def __init__(self, source: Input, rejects: Rejects | None) -> None:
         self.source = source
@@ -55,7 +55,7 @@ class JsonSource:
             raise DataError(f"{source.name} holds no objects", sqlstate="22P04")
         self.keys = list(kinds)
         self.names = column_names(list(kinds))
-        self.kinds_of = [_possible(kinds[key]) for key in self.keys]
+        self.kinds_of: list[tuple[str, ...]] | None = [_possible(kinds[key]) for key in self.keys]
 
     def blocks(self) -> Iterator[Block]:
         rows = self._objects(report=True)

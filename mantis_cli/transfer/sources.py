@@ -45,6 +45,8 @@ from mantis_cli.transfer.delimited import (
 )
 from mantis_cli.transfer.detect import (
     GIVEN,
+    NULL_WORDS,
+    ORDER,
     BadValue,
     Column,
     Converter,
@@ -149,10 +151,9 @@ class TextSource:
         return self._detect() if early is None else early.result()
 
     def _detect(self) -> list[SqlType]:
-        kinds_of = getattr(self.source, "kinds_of", None)
-        self._guesses = [
-            Guess(kinds_of[place]) if kinds_of else Guess() for place in range(len(self.names))
-        ]
+        kinds_of = self.source.kinds_of or [ORDER] * len(self.names)
+        words = NULL_WORDS if self.source.detects_words else ()
+        self._guesses = [Guess(kinds, words) for kinds in kinds_of]
         self._kept, kept_bytes = [], 0
         for block in self._blocks():
             for guess, column in zip(self._guesses, block.columns):

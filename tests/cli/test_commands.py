@@ -177,3 +177,34 @@ def test_bench_refuses_another_document(tmp_path: Path, content: str) -> None:
     base = tmp_path / "base.json"
     base.write_text(content)
     assert call("bench", "parse", "--compare", base).code == 2
+
+
+def test_info_on_a_file_that_was_cut(shop: Path) -> None:
+    whole = json.loads(call("info", shop, "--json").out)
+    assert (whole["problems"], call("info", shop).code) == ([], 0)
+    pages, needed = whole["page_count"], whole["page_count"] * whole["page_size"]
+    with open(shop, "r+b") as file:
+        file.truncate(9000)
+    problem = f"the file ends at 9,000 bytes, {pages:,} pages need {needed:,}"
+    run = call("info", shop)
+    assert run.code == 5
+    assert f"problem       {problem}\n" in run.out
+    assert "at rest       no: pages are missing\n" in run.out
+    run = call("info", shop, "--json")
+    assert (run.code, json.loads(run.out)["problems"][-1]) == (5, problem)
+
+
+@pytest.mark.parametrize(
+    ("workload", "option", "value"),
+    [
+        ("parse", "--rows", "1000"),
+        ("parse", "--operations", "100"),
+        ("parse", "--dir", "."),
+        ("wal", "--rows", "1000"),
+    ],
+)
+def test_bench_refuses_what_says_nothing_to_a_workload(
+    workload: str, option: str, value: str
+) -> None:
+    run = call("bench", workload, option, value)
+    assert (run.code, f"{option} says nothing to bench {workload}" in run.err) == (2, True)

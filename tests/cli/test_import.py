@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from engine.errors import DatabaseLocked
 from engine.storage.arrow_arrays import from_values
-from mantis_cli.transfer import delimited
+from mantis_cli.transfer import delimited, into, json_records
 from mantis_cli.transfer.delimited import DelimitedSource, quotes_in_order
 from mantis_cli.transfer.detect import Column, exact_integers
 from mantis_cli.transfer.inputs import open_input
@@ -548,3 +549,82 @@ def test_canonical_integers(seed: int) -> None:
     assert column.integers() is not None
     column.release(False)
     assert column.texts.to_pylist() == texts.to_pylist()
+
+
+# ── types that fall late ─────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [("2024-02-29", "none"), ("1.5", "1,5"), ("2024-02-29 12:30", "later"), ("true", "maybe")],
+)
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+def test_a_column_that_turns_to_text_in_a_later_block(
+    tmp_path: Path,
+    make_file: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    early: str,
+    late: str,
+    ending: str,
+) -> None:
+    """Blocks before it were reduced to their distinct values, and still give their texts."""
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(delimited, "BLOCK_ROWS", 20)
+    monkeypatch.setattr(json_records, "BLOCK_ROWS", 20)
+    values = [early] * 100 + [late] + [early] * 3
+    if ending == "jsonl":
+        lines = [json.dumps({"n": n, "v": value}) for n, value in enumerate(values)]
+    elif ending == "tsv":
+        lines = ["n\tv", *(f"{n}\t{value}" for n, value in enumerate(values))]
+    else:
+        lines = ["n,v", *(f'{n},"{value}"' for n, value in enumerate(values))]
+    run = load(tmp_path, make_file(f"t.{ending}", "\n".join(lines) + "\n"))
+    assert run.code == 0, run.err
+    assert types(tmp_path) == {"n": "integer", "v": "text"}
+    assert [row["v"] for row in rows(tmp_path, "select v from t order by n")] == values
+
+
+@pytest.mark.parametrize("word", ["NA", "NULL", "null", "\\N"])
+@pytest.mark.parametrize("other", [None, "2024-02-29"])
+def test_a_json_text_is_no_null(
+    tmp_path: Path, make_file: Make, word: str, other: str | None
+) -> None:
+    values = [word] if other is None else [other, word]
+    source = make_file("t.jsonl", "".join(json.dumps({"a": value}) + "\n" for value in values))
+    run = load(tmp_path, source)
+    assert run.code == 0, run.err
+    assert [row["a"] for row in rows(tmp_path)] == values
+    assert "read as NULL" not in run.err
+
+
+@pytest.mark.parametrize("word", ["NA", "NULL"])
+def test_a_word_for_null_alone_in_a_csv(tmp_path: Path, make_file: Make, word: str) -> None:
+    assert load(tmp_path, make_file("t.csv", f"n,a\n1,{word}\n")).code == 0
+    assert [row["a"] for row in rows(tmp_path)] == [word]
+
+
+# ── what is said and what is refused ─────────────────────────────────────────────────────────
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json", "t.parquet"])
+def test_no_header_is_for_delimited_text(tmp_path: Path, make_file: Make, name: str) -> None:
+    run = load(tmp_path, make_file(name, '{"a": 1}\n'), "--no-header")
+    assert (run.code, "--no-header is for csv and tsv" in run.err) == (2, True)
+    assert not (tmp_path / "db.mantis").exists()
+
+
+def test_one_row_is_one_row(tmp_path: Path, make_file: Make) -> None:
+    run = load(tmp_path, make_file("t.csv", "a\n1\n"))
+    assert "imported 1 row into t (new table, 1 column) in" in run.err
+    run = load(tmp_path, make_file("u.csv", "a,b\n1,2\n3,4\n"), table="u")
+    assert "imported 2 rows into u (new table, 2 columns) in" in run.err
+
+
+def test_a_file_that_another_process_made_is_left(
+    tmp_path: Path, make_file: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It appears between the look for it and the opening, and is locked."""
+
+    def open_late(path: str, **_: object) -> None:
+        Path(path).write_bytes(b"theirs")
+        raise DatabaseLocked("locked")
+
+    monkeypatch.setattr(into, "open_database", open_late)
+    assert load(tmp_path, make_file("t.csv", "a\n1\n")).code == 3
+    assert (tmp_path / "db.mantis").read_bytes() == b"theirs"

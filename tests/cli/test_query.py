@@ -350,3 +350,11 @@ def test_output_never_replaces_a_database(shop: Path, tmp_path: Path) -> None:
     log.write_bytes(b"whatever")
     assert call("query", shop, "select 1", "-o", log).code != 0
     assert log.read_bytes() == b"whatever"
+
+
+def test_a_parameter_that_no_statement_has_is_named(shop: Path) -> None:
+    words = ("query", shop, "-p", "x", "1", "-p", "y", "1", "--jsonl", "-c")
+    run = call(*words, "select 1 as a; select :x as b")
+    assert (run.code, run.out) == (0, '{"a":1}\n{"b":"1"}\n')
+    assert run.err.splitlines() == ["note: -p y: no statement has :y"]
+    assert call(*words, "select :x as b, :y as c").err == ""

@@ -154,3 +154,21 @@ def test_the_log_commands_do_not_load_heavy_modules(crashed: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--lsn", "5-2"), ("--lsn", "5..2"), ("--key", "zz"), ("--key", "\\x1"), ("--key", "1.5")],
+)
+def test_dump_refuses_what_nothing_can_match(
+    mantis: Mantis, crashed: str, option: str, value: str
+) -> None:
+    done = mantis("wal", "dump", crashed, option, value)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert option in done.stderr and value in done.stderr
+
+
+def test_dump_finds_a_key_however_it_is_written(mantis: Mantis, crashed: str) -> None:
+    shown = mantis("wal", "dump", crashed, "--rows", "--key", "2", "--table", "t").stdout
+    assert len(shown.splitlines()) == 1
+    assert mantis("wal", "dump", crashed, "--rows", "--key", "02", "--table", "t").stdout == shown

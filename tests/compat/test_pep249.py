@@ -518,3 +518,43 @@ def test_a_forked_child_must_not_use_the_connection(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
     connection.close()
+
+
+def test_closing_the_connection_ends_its_cursors(connection: mantisdb.Connection) -> None:
+    """.close() of a connection: "an Error exception will be raised if any operation is attempted
+    ... The same applies to all cursor objects trying to use the connection"."""
+    connection.executemany("INSERT INTO t VALUES (?, 'more', 1)", [(n,) for n in range(10, 3000)])
+    connection.commit()
+    made = connection.execute("SELECT id FROM t WHERE id < 4")
+    connection.commit()
+    connection.autocommit = True
+    streamed = connection.execute("SELECT id FROM t")
+    idle, closed = connection.cursor(), connection.cursor()
+    closed.close()
+    assert made.fetchone() == (1,)
+    assert streamed.fetchone() == (1,)
+    connection.close()
+    for cursor in (made, streamed, idle, closed):
+        for use in (
+            cursor.fetchone,
+            cursor.fetchmany,
+            cursor.fetchall,
+            lambda cursor=cursor: next(cursor),
+            lambda cursor=cursor: list(cursor),
+            lambda cursor=cursor: cursor.execute("SELECT 1"),
+        ):
+            with pytest.raises(mantisdb.Error):
+                use()
+        cursor.close()
+
+
+def test_a_connection_does_not_keep_its_cursors(connection: mantisdb.Connection) -> None:
+    kept = [connection.cursor() for _ in range(300)]
+    del kept[10:]
+    for _ in range(600):
+        kept.append(connection.cursor())
+    assert len(connection.cursors) == 610
+    del kept
+    for _ in range(3000):
+        connection.execute("SELECT 1")
+    assert len(connection.cursors) <= 3000

@@ -22,6 +22,7 @@ COMMAND = re.compile(
 MODULE = re.compile(r"python3? -m ([a-z_]+(?:\.[a-z_]+)+)")
 TARGET = re.compile(r"(?:^|\s)make ([a-z]+)", re.MULTILINE)
 PATH = re.compile(r"\b((?:engine|mantisdb|mantis_cli|tools|tests|docs)/[\w./-]*\w)")
+PLACEHOLDER = re.compile(r"@[A-Z][A-Z0-9_]*@")
 
 FORBIDDEN = {
     r"/work/(main|shared|brief)": "a path of one machine",
@@ -75,6 +76,12 @@ def test_paths_exist(path: Path) -> None:
         assert found or "{" in name, f"{path.name}: there is no {name}"
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_nothing_is_left_to_fill_in(path: Path) -> None:
+    found = PLACEHOLDER.findall(path.read_text(encoding="utf-8"))
+    assert not found, f"{path.name}: {found}"
+
+
 def test_every_command_is_documented() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
     missing = [name for name in COMMANDS if not re.search(rf"\bmantis {name}\b", text)]
@@ -107,4 +114,5 @@ def test_the_checks_see_something() -> None:
     assert [name for name, _ in COMMAND.findall(code)] == ["check", "wal"]
     assert TARGET.findall(code) == ["test"]
     assert PATH.findall("see `engine/sql/lexer.py`") == ["engine/sql/lexer.py"]
+    assert PLACEHOLDER.findall("a @SIZE_2@ b, me@HOME.org") == ["@SIZE_2@"]
     assert any(re.search(p, "cd /work/main") for p in FORBIDDEN)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from engine.errors import (
     CannotOpen,
     DamageFound,
     DatabaseLocked,
+    DataError,
     InterfaceError,
     MissingFile,
     NotADatabase,
@@ -138,8 +140,54 @@ def test_a_directory_without_write_permission(tmp_path: Path) -> None:
 def test_page_sizes(tmp_path: Path) -> None:
     with Database.open(tmp_path / "a.mantis", create=True, page_size=8192) as database:
         assert database.stats()["page_size"] == 8192
-    with pytest.raises(CannotOpen):
+    with pytest.raises(DataError, match="page_size"):
         Database.open(tmp_path / "b.mantis", create=True, page_size=5000)
+    assert os.listdir(tmp_path) == ["a.mantis"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"io": "bogus"},
+        {"page_size": 0},
+        {"page_size": -4096},
+        {"memtable_bytes": 0},
+        {"memtable_bytes": -1},
+        {"wait_s": float("nan")},
+        {"durability": "bogus"},
+        {"durability": "interval(0)"},
+    ],
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_wrong_argument_leaves_nothing(
+    tmp_path: Path, wrong: dict[str, Any], shared: bool
+) -> None:
+    """It used to create the file, or to keep its engine, and so its lock, for ever."""
+    path = tmp_path / "a.mantis"
+    first = Database.open(path, create=True) if shared else None
+    with pytest.raises(DataError) as caught:
+        Database.open(path, create=True, **wrong)
+    assert caught.value.sqlstate == "22023"
+    if first is None:
+        assert os.listdir(tmp_path) == []
+        return
+    assert first.stats()["handles"] == 1
+    first.close()
+    assert os.listdir(tmp_path) == ["a.mantis"]
+    assert not database_module._engines
+
+
+def test_an_interval_in_milliseconds(tmp_path: Path) -> None:
+    path = tmp_path / "a.mantis"
+    with Database.open(path, create=True, durability="interval(50)") as database:
+        session = database.session()
+        assert next(session.execute("SHOW durability").rows) == ("interval(50)",)
+        session.execute("SET durability = 'interval( 20 ms )'")
+        assert next(session.execute("SHOW durability").rows) == ("interval(20)",)
+        session.execute("CREATE TABLE t (a integer)")
+        session.execute("INSERT INTO t VALUES (1)")
+        with pytest.raises(DataError):
+            session.execute("SET durability = 'interval(-1)'")
     assert os.listdir(tmp_path) == ["a.mantis"]
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from engine import errors
+from engine.session.controls import _SCHEMA_PRAGMAS
 from engine.settings import SETTINGS, Settings
+from tests.unit.sql.sessions import memory_session
+
+SQL_DOCUMENT = Path(__file__).parents[2] / "docs" / "sql.md"
 
 
 @pytest.mark.parametrize(
@@ -54,3 +61,39 @@ def test_copies_are_independent() -> None:
     second = first.copy()
     second.set("durability", "full")
     assert first.get("durability") == "os"
+
+
+def _settings_table() -> str:
+    lines = ["| setting | values | default | |", "|---|---|---|---|"]
+    for name, setting in SETTINGS.items():
+        values = {
+            "bool": "`on`, `off`",
+            "time": "time",
+            "int": f"{setting.minimum} to {setting.maximum}",
+            "text": "text",
+        }.get(setting.kind) or ", ".join(f"`{choice}`" for choice in setting.choices)
+        note = " (shown, never set)" if setting.read_only else ""
+        shown = Settings().show(name)
+        lines.append(f"| `{name}` | {values} | `{shown}` | {setting.description}{note} |")
+    return "\n".join(lines)
+
+
+def test_the_document_has_every_setting() -> None:
+    text = SQL_DOCUMENT.read_text(encoding="utf-8")
+    table = text.partition("<!-- begin: settings -->\n")[2].partition("\n<!-- end: settings -->")[0]
+    wanted = _settings_table()
+    assert table == wanted, f"docs/sql.md, between the settings marks, should be:\n{wanted}"
+
+
+def test_the_document_has_every_pragma() -> None:
+    text = SQL_DOCUMENT.read_text(encoding="utf-8")
+    section = text.partition("\n## PRAGMAs\n")[2].partition("\n## ")[0]
+    found = re.findall(r"^\| `(PRAGMA (\w+)[^`]*)`", section, re.MULTILINE)
+    assert [name for _, name in found] == list(_SCHEMA_PRAGMAS)
+    session = memory_session()
+    session.execute("CREATE TABLE t (a integer PRIMARY KEY, b text)")
+    session.execute("CREATE INDEX i ON t (b)")
+    for pragma, _ in found:
+        columns = session.execute(pragma).columns or ()
+        row = section.partition(f"`{pragma}`")[2].partition("\n")[0]
+        assert all(re.search(rf"\b{column.name}\b", row) for column in columns), pragma

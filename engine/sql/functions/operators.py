@@ -179,10 +179,6 @@ def add_intervals(a: dates.Interval, b: dates.Interval) -> dates.Interval:
     return dates.checked_interval(a[0] + b[0], a[1] + b[1], a[2] + b[2])
 
 
-def subtract_intervals(a: dates.Interval, b: dates.Interval) -> dates.Interval:
-    return dates.checked_interval(a[0] - b[0], a[1] - b[1], a[2] - b[2])
-
-
 def multiply_interval(value: dates.Interval, factor: float) -> dates.Interval:
     """Fractions of months spill into days of a 30-day month, fractions of days into time."""
     if not math.isfinite(factor):

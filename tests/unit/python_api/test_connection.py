@@ -330,3 +330,98 @@ def test_arrow_of_a_stream_of_part_of_a_result_and_of_nothing(
 def test_arrow_has_no_nan_decimal(connection: mantisdb.Connection) -> None:
     with pytest.raises(mantisdb.DataError):
         connection.execute("SELECT CAST('NaN' AS numeric) AS n").fetch_arrow_table()
+
+
+# ── arguments of connect ─────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"isolation": "bogus"},
+        {"durability": "bogus"},
+        *[{"lock_timeout": v} for v in (0, -1.0, float("nan"), float("inf"), "5s", True)],
+        *[{"timeout": v} for v in (-1.0, float("nan"), float("inf"), "5s", None)],
+    ],
+)
+def test_wrong_arguments_create_nothing(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(mantisdb.DatabaseError) as caught:
+        mantisdb.connect(tmp_path / "new.mantis", **wrong)
+    assert caught.value.sqlstate == "22023"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_shortest_lock_timeout_is_not_for_ever() -> None:
+    with mantisdb.connect(":memory:", lock_timeout=1e-9) as connection:
+        assert connection.execute("SHOW lock_timeout").fetchone() == ("0.001ms",)
+    connection.close()
+
+
+def test_an_interval_as_durability(tmp_path: Path) -> None:
+    connection = mantisdb.connect(tmp_path / "db.mantis", durability="interval(50)")
+    assert connection.execute("SHOW durability").fetchone() == ("interval(50)",)
+    connection.execute("CREATE TABLE t (a integer)")
+    connection.commit()
+    connection.close()
+
+
+def test_memory_is_never_read_only() -> None:
+    with pytest.raises(mantisdb.ProgrammingError) as caught:
+        mantisdb.connect(":memory:", mode="ro")
+    assert caught.value.sqlstate == "22023"
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_read_only_beside_a_writer_never_writes(tmp_path: Path, autocommit: bool) -> None:
+    path = tmp_path / "db.mantis"
+    writer = mantisdb.connect(path, autocommit=True)
+    writer.execute("CREATE TABLE t (id integer PRIMARY KEY, n integer)")
+    writer.execute("INSERT INTO t VALUES (1, 1)")
+    reader = mantisdb.connect(path, mode="ro", autocommit=autocommit)
+    insert, update = "INSERT INTO t VALUES (2, 2)", "UPDATE t SET n = 9 WHERE id = 1"
+    refused = [
+        "SET default_transaction_read_only = off",
+        "SET default_transaction_read_only = 'default'",
+        "BEGIN READ WRITE",
+        "CHECKPOINT",
+        insert,
+        update,
+        "DELETE FROM t WHERE id = 1",
+        "CREATE TABLE u (a integer)",
+    ]
+    for _ in range(3):  # plans are specialised when they come again
+        for sql in refused:
+            with pytest.raises(mantisdb.OperationalError) as caught:
+                reader.execute(sql)
+            assert caught.value.sqlstate == "25006", sql
+            reader.rollback()
+    reader.execute("BEGIN")
+    with pytest.raises(mantisdb.OperationalError) as caught:
+        reader.execute("SET TRANSACTION READ WRITE")
+    assert caught.value.sqlstate == "25006"
+    reader.rollback()
+    assert reader.execute("SELECT * FROM t").fetchall() == [(1, 1)]
+    reader.close()
+    writer.close()
+
+
+@pytest.mark.parametrize("sql", ["UPDATE t SET n = 2 WHERE id = 1", "UPDATE t SET n = n + 1"])
+def test_statement_timeout_ends_a_lock_wait(
+    pair: tuple[mantisdb.Connection, mantisdb.Connection], sql: str
+) -> None:
+    one, two = pair
+    one.execute("UPDATE t SET n = 1 WHERE id = 1")
+    two.execute("SET statement_timeout = '20ms'")
+    for lock_timeout in ("0", "1h"):
+        two.execute(f"SET lock_timeout = '{lock_timeout}'")
+        two.rollback()
+        two.execute("SELECT 1")
+        with pytest.raises(mantisdb.OperationalError) as caught:
+            two.execute(sql)
+        assert caught.value.sqlstate == "57014"
+        two.rollback()
+    two.execute("SET lock_timeout = '1ms'")
+    two.execute("SET statement_timeout = '1h'")
+    two.rollback()
+    with pytest.raises(mantisdb.OperationalError) as caught:
+        two.execute(sql)
+    assert caught.value.sqlstate == "55P03"
+    two.rollback()

@@ -158,14 +158,10 @@ def test_ranges_projections_counts_and_ends(key: str) -> None:
                 want = expected_range(model, lo, hi, columns)
                 assert list(tree.scan(lo, hi, False, columns)) == want
                 assert list(tree.scan(lo, hi, True, columns)) == want[::-1]
-                assert list(tree.scan_rows(lo, hi, columns)) == [row for _, row in want]
             assert tree.count_range(lo, hi) == len(want)
     keys = sorted(model)
     for index in (0, 1, 350, 699):
-        assert tree.key_at(index) == keys[index]
         assert tree.rank(keys[index]) == index
-    with pytest.raises(IndexError):
-        tree.key_at(700)
 
 
 def test_an_empty_tree_answers() -> None:

@@ -7,6 +7,7 @@ was appended that includes all that was acknowledged, and none may be called dam
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from wal_logs import (
@@ -23,6 +24,10 @@ from engine.errors import DiskFull
 from engine.vfs_simulated import SimulatedDisk
 from engine.wal.record import COMMIT
 from engine.wal.recovery import copy_tail, replay
+
+RUN_SEEDS = range(10, 18)
+IMAGE_COUNTS_MIN = {"full": 360, "group": 360, "interval(5)": 280, "os": 260, "off": 90}
+"""Images that each long run takes at least, by policy."""
 
 
 class Oracle:
@@ -97,10 +102,16 @@ def test_every_operation_is_a_place_to_lose_power(policy: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", ["full", "group", "interval(5)", "os", "off"])
-@pytest.mark.parametrize("seed", range(10, 18))
-def test_many_runs(seed: int, policy: str) -> None:
-    assert run_seed(seed, policy, steps=60, images_per_operation=3) > 50
+@pytest.mark.parametrize(("policy", "image_count_min"), IMAGE_COUNTS_MIN.items())
+@pytest.mark.parametrize("seed", RUN_SEEDS)
+def test_many_runs(seed: int, policy: str, image_count_min: int) -> None:
+    assert run_seed(seed, policy, steps=60, images_per_operation=3) >= image_count_min
+
+
+def test_the_images_are_as_many_as_the_documents_say() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "testing.md").read_text(encoding="utf-8")
+    asserted = len(RUN_SEEDS) * sum(IMAGE_COUNTS_MIN.values())
+    assert f"≥ {asserted:,} images of the log (asserted" in text
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -23,8 +23,8 @@ from engine.wal.record import (
     decode_header,
     decode_note,
     decode_record,
-    encode_commit,
     encode_commit_records,
+    encode_msgpack,
     encode_note,
     encode_record,
     record_size,
@@ -133,7 +133,7 @@ def test_a_cut_record_never_verifies(payload: bytes, cut: int) -> None:
 
 @given(commit_ts=st.integers(0, 2**63), wall_us=st.integers(0, 2**53), ops=OPS)
 def test_commit_payloads_round_trip(commit_ts: int, wall_us: int, ops: list[Any]) -> None:
-    found = decode_commit(as_record(COMMIT, encode_commit(commit_ts, wall_us, ops)))
+    found = decode_commit(as_record(COMMIT, encode_msgpack((commit_ts, wall_us, ops))))
     assert (found.commit_ts, found.wall_us, found.ops) == (commit_ts, wall_us, ops)
     assert repr(found.ops) == repr(ops)  # True is not 1, 1.0 is not 1
 
@@ -169,7 +169,7 @@ def test_large_transactions_are_cut_into_chunks() -> None:
     commit = decode_commit(as_record(COMMIT, records[-1][2], records[-1][1]))
     assert (commit.commit_ts, commit.wall_us, commit.chunk_count) == (9, 10, len(records) - 1)
     assert list(encode_commit_records(9, 10, ops[:5])) == [
-        (COMMIT, 0, encode_commit(9, 10, ops[:5]))
+        (COMMIT, 0, encode_msgpack((9, 10, ops[:5])))
     ]
 
 

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from engine.vfs import Vfs
-from engine.wal.record import COMMIT, encode_commit
+from engine.wal.record import COMMIT, encode_msgpack
 from engine.wal.recovery import RecoveryReport, replay
 from engine.wal.writer import LogWriter
 
@@ -61,7 +61,8 @@ def reopen_log(vfs: Vfs, report: RecoveryReport, seed: int = 0, **options: Any) 
 def commit_payload(number: int, size: int = 20) -> bytes:
     """The payload of a commit that writes one row, recognisable by its number."""
     text = "".join(chr(97 + (number * 7 + index) % 26) for index in range(size))
-    return encode_commit(number, 1_700_000_000_000_000 + number, [(16, number, (number, text))])
+    ops = [(16, number, (number, text))]
+    return encode_msgpack((number, 1_700_000_000_000_000 + number, ops))
 
 
 def append_commits(log: LogWriter, numbers: range, size: int = 20) -> None:
