@@ -21,7 +21,7 @@ Invariants
 
 States of an engine: open → closed (last handle closed, or process exit); open → forked (child).
 
-Does not: parse, plan or execute (engine/session.py), manage transactions (engine/txn).
+Does not: parse, plan or execute (engine/session), manage transactions (engine/txn).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The transactions of a session: which one is open, and the statements that begin and end in it.
 
-States and invariants are in engine/session.py, whose half this is; the pipeline is there.
+States and invariants are in session.py, whose half this is; the pipeline is there.
 """
 
 from __future__ import annotations

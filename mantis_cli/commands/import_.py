@@ -84,6 +84,10 @@ def command(
         raise click.UsageError("--delimiter takes one character, for csv and tsv")
     if no_header and chosen not in ("csv", "tsv"):
         raise click.UsageError("--no-header is for csv and tsv")
+    if null is not None and chosen not in ("csv", "tsv"):
+        raise click.UsageError(
+            "--null is for csv and tsv: the other formats have NULLs of their own"
+        )
     rejects = Rejects(rejects_path) if rejects_path else None
     started = time.perf_counter()
     reader = open_source(

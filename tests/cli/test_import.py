@@ -606,6 +606,8 @@ def test_a_word_for_null_alone_in_a_csv(tmp_path: Path, make_file: Make, word: s
 def test_no_header_is_for_delimited_text(tmp_path: Path, make_file: Make, name: str) -> None:
     run = load(tmp_path, make_file(name, '{"a": 1}\n'), "--no-header")
     assert (run.code, "--no-header is for csv and tsv" in run.err) == (2, True)
+    run = load(tmp_path, make_file(name, '{"a": 1}\n'), "--null", "NA")
+    assert (run.code, "--null is for csv and tsv" in run.err) == (2, True)
     assert not (tmp_path / "db.mantis").exists()
 
 
